@@ -1,0 +1,207 @@
+package source
+
+import (
+	"time"
+
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/schema"
+)
+
+// Manifest is what a venue is: data, versioned, each limit with the page and
+// the date it was read.
+type Manifest struct {
+	Venue      string            `json:"venue"`
+	Title      string            `json:"title"`
+	Version    string            `json:"version"`  // of the plugin
+	Revision   uint8             `json:"revision"` // raised when a build decodes differently
+	Markets    []MarketSpec      `json:"markets"`
+	Channels   []ChannelSpec     `json:"channels"`
+	Attributes schema.Attributes `json:"attributes,omitempty"` // of the source block
+	Docs       []Doc             `json:"docs"`
+}
+
+// Doc is a page that rules were taken from.
+type Doc struct {
+	URL  string `json:"url"`
+	Date string `json:"date"` // read on, YYYY-MM-DD
+	For  string `json:"for"`
+}
+
+// MarketSpec is one market of a venue: a feed.
+type MarketSpec struct {
+	Market    market.Market `json:"market"`
+	Endpoints []Endpoint    `json:"endpoints"`           // WebSocket, by class
+	HTTP      []string      `json:"http"`                // base URLs, the first preferred
+	Weight    WeightLimit   `json:"weight"`              // HTTP budget per IP
+	Connects  Rate          `json:"connects"`            // new WebSocket connections per IP
+	MaxConns  int           `json:"max_conns,omitempty"` // open at once per IP; 0: none stated
+}
+
+// Endpoint is a class of WebSocket endpoint with its limits.
+type Endpoint struct {
+	Class            string        `json:"class"` // "" where there is one
+	URL              string        `json:"url"`
+	Alternates       []string      `json:"alternates,omitempty"`
+	MaxSubscriptions int           `json:"max_subscriptions"`          // per connection
+	Messages         Rate          `json:"messages"`                   // sent per connection
+	MaxFrameSent     int           `json:"max_frame_sent,omitempty"`   // bytes
+	MaxFrame         int           `json:"max_frame,omitempty"`        // bytes received, 16 MiB if 0
+	MaxAge           time.Duration `json:"max_age,omitempty"`          // the venue closes after
+	SubscribeWithin  time.Duration `json:"subscribe_within,omitempty"` // from dial to first subscribe
+	Heartbeat        Heartbeat     `json:"heartbeat"`
+	Compression      Compression   `json:"compression,omitempty"` // of frames, beside permessage-deflate
+}
+
+// Rate is at most N in an interval; zero: none stated.
+type Rate struct {
+	N   int           `json:"n"`
+	Per time.Duration `json:"per"`
+}
+
+// WeightLimit is a request budget in the venue's units.
+type WeightLimit struct {
+	Rate
+	UsedHeader string `json:"used_header,omitempty"` // response header that tells the weight used: X-Mbx-Used-Weight-1m
+}
+
+// HeartbeatKind says who keeps a connection alive and how.
+type HeartbeatKind string
+
+// The kinds of heartbeat. The runtime answers protocol pings always.
+const (
+	HeartbeatServer HeartbeatKind = "server" // the venue pings, we answer
+	HeartbeatPing   HeartbeatKind = "ping"   // we send protocol pings
+	HeartbeatText   HeartbeatKind = "text"   // we send Payload
+)
+
+// Heartbeat is an endpoint's rule.
+type Heartbeat struct {
+	Kind    HeartbeatKind `json:"kind"`
+	Every   time.Duration `json:"every"`             // between our pings, or the venue's
+	Timeout time.Duration `json:"timeout"`           // without any sign of life: the connection is dead
+	Payload string        `json:"payload,omitempty"` // of HeartbeatText
+	Idle    bool          `json:"idle,omitempty"`    // only after Every of silence
+}
+
+// Compression of binary frames.
+type Compression string
+
+// The compressions.
+const (
+	CompressionNone    Compression = ""
+	CompressionGzip    Compression = "gzip"
+	CompressionDeflate Compression = "deflate"
+)
+
+// Transport says how a channel is had.
+type Transport string
+
+// The transports.
+const (
+	Stream Transport = "stream"
+	Poll   Transport = "poll"
+)
+
+// ChannelSpec is a channel on some markets of the venue.
+type ChannelSpec struct {
+	Channel    market.Channel    `json:"channel"`
+	Markets    []market.Market   `json:"markets"`
+	Kinds      []market.Kind     `json:"kinds"`
+	Class      string            `json:"class,omitempty"` // of endpoint
+	Transport  Transport         `json:"transport"`
+	PollEvery  time.Duration     `json:"poll_every,omitempty"`
+	PerMarket  bool              `json:"per_market,omitempty"` // one subscription serves all symbols
+	Weight     int               `json:"weight,omitempty"`     // of one poll or snapshot request
+	Attributes schema.Attributes `json:"attributes,omitempty"`
+	StaleAfter time.Duration     `json:"stale_after,omitempty"` // silence that is suspicious; 0: none is
+	Lossy      string            `json:"lossy,omitempty"`       // what the venue drops by design
+	Book       *BookRule         `json:"book,omitempty"`        // of the book channel
+	Sequence   SequenceKind      `json:"sequence,omitempty"`    // of other channels: trades by id
+}
+
+// BookRule is all that the runtime needs to keep a venue's books.
+type BookRule struct {
+	Sequence     Sequence    `json:"sequence"`
+	Checksum     Checksum    `json:"checksum,omitzero"`
+	Snapshot     SnapshotWay `json:"snapshot"`
+	Recovery     Recovery    `json:"recovery"`
+	Depths       []int       `json:"depths,omitempty"`       // that can be subscribed; empty: unlimited
+	CutToDepth   bool        `json:"cut_to_depth,omitempty"` // each side is cut to the subscribed depth after each update
+	CrossedLegal bool        `json:"crossed_legal,omitempty"`
+}
+
+// SequenceKind is how consecutive updates are known to be consecutive.
+type SequenceKind string
+
+// The kinds. L is the sequence in force, first and last are the record's
+// FirstSeq and Seq, prev its PrevSeq.
+const (
+	SequenceNone      SequenceKind = ""          // not verifiable by sequence
+	SequenceRange     SequenceKind = "range"     // first <= L+1 <= last
+	SequenceChain     SequenceKind = "chain"     // prev == L
+	SequenceIncrement SequenceKind = "increment" // last == L+1
+)
+
+// SequenceStart is how the first update after an HTTP snapshot S is found.
+type SequenceStart string
+
+// The ways to start.
+const (
+	StartInBand  SequenceStart = ""        // the snapshot is in the stream, the next update follows it
+	StartRange   SequenceStart = "range"   // drop last <= S; then first <= S+1 <= last (Binance spot)
+	StartOverlap SequenceStart = "overlap" // drop last < S; then first <= S <= last, or prev <= S <= last (Binance futures)
+	StartChain   SequenceStart = "chain"   // drop last <= S; then prev <= S < last (OKX)
+)
+
+// Scope is what a sequence runs over.
+type Scope string
+
+// The scopes.
+const (
+	ScopeInstrument Scope = "instrument"
+	ScopeConnection Scope = "connection"
+)
+
+// Sequence is a book's rule.
+type Sequence struct {
+	Kind  SequenceKind  `json:"kind,omitempty"`
+	Start SequenceStart `json:"start,omitempty"`
+	Scope Scope         `json:"scope,omitempty"` // instrument if empty
+}
+
+// ChecksumKind is an algorithm over the top levels.
+type ChecksumKind string
+
+// The algorithms.
+const (
+	ChecksumNone   ChecksumKind = ""
+	ChecksumKraken ChecksumKind = "kraken" // CRC32 of digits without point and leading zeros, asks ascending, then bids descending
+	ChecksumPairs  ChecksumKind = "pairs"  // signed CRC32 of bid:ask interleaved, texts as sent, joined by ":" (OKX, Bitget)
+)
+
+// Checksum is a book's rule.
+type Checksum struct {
+	Kind   ChecksumKind `json:"kind,omitempty"`
+	Levels int          `json:"levels,omitempty"`
+}
+
+// SnapshotWay is where a book starts.
+type SnapshotWay string
+
+// The ways.
+const (
+	SnapshotInBand SnapshotWay = "in_band" // first message of the stream
+	SnapshotHTTP   SnapshotWay = "http"    // by a request, spliced into buffered updates
+	SnapshotSocket SnapshotWay = "socket"  // by a request on the same connection
+	SnapshotEach   SnapshotWay = "each"    // every message is a whole book
+)
+
+// Recovery is what brings back a book that broke.
+type Recovery string
+
+// The recoveries.
+const (
+	RecoverRequest     Recovery = "request"     // the snapshot again
+	RecoverResubscribe Recovery = "resubscribe" // this symbol alone
+	RecoverReconnect   Recovery = "reconnect"
+)
