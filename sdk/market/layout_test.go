@@ -35,8 +35,9 @@ func samples() map[Kind]struct {
 	out[KindBBO] = s{(&BBO{h(KindBBO), MustDecimal("1"), MustDecimal("2"), MustDecimal("3"), Decimal{}}).AppendTo(nil),
 		map[string]string{"bid_price": "1", "bid_amount": "2", "ask_price": "3", "ask_amount": ""}}
 	n = 0
-	out[KindTicker] = s{(&Ticker{h(KindTicker), d(), d(), d(), d(), d(), d(), d(), d(), d(), d(), d()}).AppendTo(nil),
-		decNames("last", "open", "high", "low", "volume", "quote_volume", "vwap", "bid_price", "bid_amount", "ask_price", "ask_amount")}
+	out[KindTicker] = s{(&Ticker{h(KindTicker), d(), d(), d(), d(), d(), d(), d(), d(), d(), d(), d(), d(), 121}).AppendTo(nil),
+		decNames("last", "open", "high", "low", "volume", "quote_volume", "vwap", "bid_price", "bid_amount", "ask_price", "ask_amount", "last_amount")}
+	out[KindTicker].want["trades"] = "121"
 	n = 0
 	c := &Candle{Header: h(KindCandle), Interval: []byte("1m"), OpenTs: 20, CloseTs: 21, Trades: 22}
 	c.Open, c.High, c.Low, c.Close, c.Volume, c.QuoteVolume, c.BuyVolume = d(), d(), d(), d(), d(), d(), d()

@@ -36,6 +36,8 @@ type BBO struct {
 type Ticker struct {
 	Header
 	Last, Open, High, Low, Volume, QuoteVolume, VWAP, BidPrice, BidAmount, AskPrice, AskAmount Decimal
+	LastAmount                                                                                 Decimal // of the last trade
+	Trades                                                                                     int64   // in the window, or None
 }
 
 // Candle is an OHLC bar; FlagClosed when it is final.
@@ -186,7 +188,9 @@ func (t *BBO) AppendTo(b []byte) []byte {
 func (t *Ticker) AppendTo(b []byte) []byte {
 	t.Kind = KindTicker
 	b, s := t.appendTo(b)
-	decs(b[s:], 80, t.Last, t.Open, t.High, t.Low, t.Volume, t.QuoteVolume, t.VWAP, t.BidPrice, t.BidAmount, t.AskPrice, t.AskAmount)
+	off := decs(b[s:], 80, t.Last, t.Open, t.High, t.Low, t.Volume, t.QuoteVolume, t.VWAP, t.BidPrice, t.BidAmount, t.AskPrice, t.AskAmount,
+		t.LastAmount)
+	putInt(b[s:], off, t.Trades)
 	return finish(b, s)
 }
 
