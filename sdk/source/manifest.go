@@ -107,7 +107,8 @@ type ChannelSpec struct {
 	Channel    market.Channel    `json:"channel"`
 	Markets    []market.Market   `json:"markets"`
 	Kinds      []market.Kind     `json:"kinds"`
-	Class      string            `json:"class,omitempty"` // of endpoint
+	Class      string            `json:"class,omitempty"`      // of endpoint
+	ClassWhen  []ClassRule       `json:"class_when,omitempty"` // the first that applies names the class instead: see EndpointClass
 	Transport  Transport         `json:"transport"`
 	PollEvery  time.Duration     `json:"poll_every,omitempty"`
 	PerMarket  bool              `json:"per_market,omitempty"` // one subscription serves all symbols
@@ -117,6 +118,24 @@ type ChannelSpec struct {
 	Lossy      string            `json:"lossy,omitempty"`       // what the venue drops by design
 	Book       *BookRule         `json:"book,omitempty"`        // of the book channel
 	Sequence   SequenceKind      `json:"sequence,omitempty"`    // of other channels: trades by id
+}
+
+// ClassRule moves a channel to another class of endpoint where an attribute has a value.
+type ClassRule struct {
+	Attribute string `json:"attribute"`
+	Value     any    `json:"value"` // string or bool
+	Class     string `json:"class"`
+}
+
+// EndpointClass is the class of endpoint that carries the channel when it is
+// configured so.
+func (c *ChannelSpec) EndpointClass(config schema.Values) string {
+	for _, r := range c.ClassWhen {
+		if config[r.Attribute] == r.Value {
+			return r.Class
+		}
+	}
+	return c.Class
 }
 
 // BookRule is all that the runtime needs to keep a venue's books.

@@ -90,9 +90,29 @@ type Out struct {
 	ids  map[string]market.InstrumentID // by market byte + symbol
 	inst []instrumentState
 	name []byte
+
+	slots [256]market.InstrumentID // found last, by slotOf: most look-ups need no map
 }
 
-type instrumentState struct{ seed uint64 }
+// slotOf spreads symbols by their first and last eight bytes.
+func slotOf(symbol []byte) uint8 {
+	n := len(symbol)
+	h := uint64(n)
+	if n >= 8 {
+		h ^= binary.LittleEndian.Uint64(symbol) ^ binary.LittleEndian.Uint64(symbol[n-8:])<<1
+	} else {
+		for _, b := range symbol {
+			h = h<<8 ^ uint64(b)
+		}
+	}
+	return uint8(h * 0x9e3779b97f4a7c15 >> 56)
+}
+
+type instrumentState struct {
+	seed   uint64
+	symbol string
+	market market.Market
+}
 
 // NewOut is used by the SDK's serving side and by tests.
 func NewOut(s Source, m market.Market) *Out {
@@ -128,6 +148,15 @@ func (o *Out) Symbol(symbol []byte) market.InstrumentID { return o.SymbolIn(o.ma
 
 // SymbolIn is Symbol for feeds whose frames carry several markets.
 func (o *Out) SymbolIn(m market.Market, symbol []byte) market.InstrumentID {
+	slot := &o.slots[slotOf(symbol)]
+	if i := &o.inst[*slot]; i.symbol != string(symbol) || i.market != m {
+		*slot = o.introduce(m, symbol)
+	}
+	return *slot
+}
+
+// introduce finds the id of a symbol, or gives it one.
+func (o *Out) introduce(m market.Market, symbol []byte) market.InstrumentID {
 	o.name = append(append(o.name[:0], byte(m)), symbol...)
 	if id, ok := o.ids[string(o.name)]; ok {
 		return id
@@ -136,7 +165,7 @@ func (o *Out) SymbolIn(m market.Market, symbol []byte) market.InstrumentID {
 	i := o.identify(m, string(symbol))
 	i.ID, i.Venue, i.Market, i.Symbol = id, o.venue, m, string(symbol)
 	o.ids[string(o.name)] = id
-	o.inst = append(o.inst, instrumentState{market.KeySeed(o.venue, m, i.Symbol)})
+	o.inst = append(o.inst, instrumentState{market.KeySeed(o.venue, m, i.Symbol), i.Symbol, m})
 	o.define(i)
 	return id
 }
@@ -175,16 +204,26 @@ func (o *Out) Trade(t *market.Trade) {
 		if t.Flags&market.FlagAggregate != 0 {
 			t.Key = ^t.Key // aggregates have ids of their own
 		}
-	} else {
+	} else { // several may happen at one time
 		o.keySeq(&t.Header, market.KindTrade)
+		t.Key = mix(mix(t.Key, market.KindTrade, t.Price), market.KindTrade, t.Amount)
 	}
 	o.buf = t.AppendTo(o.buf)
+}
+
+// mix makes a key depend on a number too.
+func mix(key uint64, k market.Kind, d market.Decimal) uint64 {
+	c, _ := d.Trim().Coef()
+	return market.KeySeq(key, k, c)
 }
 
 // Book emits a book_snapshot or book_delta, by Kind.
 func (o *Out) Book(t *market.Book) {
 	o.begin(&t.Header)
 	o.keySeq(&t.Header, t.Kind)
+	if t.Seq == market.None && t.Checksum != market.None { // two may have one time
+		t.Key = market.KeySeq(t.Key, t.Kind, t.Checksum)
+	}
 	o.buf = t.AppendTo(o.buf)
 }
 

@@ -1,0 +1,9 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func benchCommand(g *global) *cobra.Command {
+	c := &cobra.Command{Use: "bench", Short: "Measure this machine"}
+	c.AddCommand(benchE2ECommand(g))
+	return c
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/marketprism/marketprism/plugins/sink/null"
+	"github.com/marketprism/marketprism/plugins/sink/parquet"
+	"github.com/marketprism/marketprism/plugins/sink/stdout"
+	"github.com/marketprism/marketprism/plugins/source/binance"
+	"github.com/marketprism/marketprism/plugins/source/kraken"
+	"github.com/marketprism/marketprism/sdk/serve"
+	"github.com/marketprism/marketprism/sdk/sink"
+	"github.com/marketprism/marketprism/sdk/source"
+	"github.com/marketprism/marketprism/sdk/wire"
+)
+
+// The bundled plugins. Each runs in a process of its own: this binary again.
+var (
+	bundledSources = map[string]func() source.Source{
+		"binance":   binance.New,
+		"binanceus": binance.NewUS,
+		"kraken":    kraken.New,
+	}
+	bundledSinks = map[string]func() sink.Sink{
+		"null":    null.New,
+		"parquet": parquet.New,
+		"stdout":  stdout.New,
+	}
+)
+
+var pluginCookie = wire.Handshake.MagicCookieKey
+
+// servePlugin is the process of a bundled plugin: marketprism plugin source binance.
+func servePlugin(args []string) int {
+	if len(args) == 2 {
+		switch kind, name := args[0], args[1]; {
+		case kind == wire.KindSource && bundledSources[name] != nil:
+			return serve.Source(bundledSources[name]())
+		case kind == wire.KindSink && bundledSinks[name] != nil:
+			return serve.Sink(bundledSinks[name]())
+		}
+	}
+	fmt.Fprintf(os.Stderr, "marketprism: no bundled plugin %v\n", args)
+	return exitUsage
+}
+
+func bundledNames() (sources, sinks []string) {
+	return slices.Sorted(maps.Keys(bundledSources)), slices.Sorted(maps.Keys(bundledSinks))
+}

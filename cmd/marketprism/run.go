@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/marketprism/marketprism/runtime/engine"
+	"github.com/marketprism/marketprism/runtime/host"
+	"github.com/marketprism/marketprism/runtime/plan"
+	"github.com/marketprism/marketprism/runtime/telemetry"
+)
+
+func runCommand(g *global) *cobra.Command {
+	f := &pipelineFlags{}
+	var duration, drain time.Duration
+	var restarts int
+	var quiet bool
+	c := &cobra.Command{Use: "run FILE|DIRECTORY", Short: "Collect: run a pipeline until it is stopped",
+		Long: `Runs a pipeline until SIGTERM or SIGINT, then drains: it stops reading, writes
+what was read, and ends. A second signal stops at once; nothing that was read is
+lost either way, the next start goes on where this one ended.`,
+		Args: exactArgs(1, "one pipeline"),
+		RunE: func(c *cobra.Command, args []string) error {
+			log, err := g.logger()
+			if err != nil {
+				return err
+			}
+			cat := newCatalogue(c.Context(), log)
+			pl, p, diags := f.load(args[0], cat)
+			cat.close()
+			if err := report(g, diags); err != nil {
+				return err
+			}
+			o := runOptions{plan: pl, proxy: p.Settings.Proxy, log: log, duration: duration, drain: drain,
+				host: host.Options{Restart: host.Budget{Restarts: restarts}}}
+			if !quiet && term.IsTerminal(int(os.Stderr.Fd())) && g.logFormat != "json" {
+				o.progress = newProgress(os.Stderr, colour(g, os.Stderr))
+				o.log = log.Output(o.progress.logs(zerolog.ConsoleWriter{NoColor: !colour(g, os.Stderr), TimeFormat: time.TimeOnly}))
+			}
+			return runPlan(c.Context(), o)
+		}}
+	f.add(c, "reserved")
+	_ = c.Flags().MarkHidden("json")
+	c.Flags().DurationVar(&duration, "for", 0, "stop after this time")
+	c.Flags().DurationVar(&drain, "drain", 30*time.Second, "deadline for going down")
+	c.Flags().IntVar(&restarts, "plugin-restarts", 0, "restarts of a plugin within 10 minutes before it is quarantined (10 if 0)")
+	c.Flags().BoolVar(&quiet, "quiet", false, "no progress on the terminal")
+	return c
+}
+
+type runOptions struct {
+	plan     *plan.Plan
+	proxy    string
+	log      zerolog.Logger
+	host     host.Options
+	duration time.Duration
+	drain    time.Duration
+	progress *progress
+}
+
+// runPlan runs until a signal, the duration, or the end of all feeds.
+func runPlan(ctx context.Context, o runOptions) error {
+	soft, cancel := context.WithCancel(ctx)
+	defer cancel()
+	hard, cancelHard := context.WithCancelCause(ctx)
+	defer cancelHard(nil)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		for n := 1; ; n++ {
+			select {
+			case s := <-signals:
+				if n > 1 {
+					cancelHard(errSecondSignal)
+					return
+				}
+				o.log.Info().Stringer("signal", s).Msg("stopping; once more to stop at once")
+				cancel()
+			case <-done:
+				return
+			}
+		}
+	}()
+	if o.duration > 0 {
+		t := time.AfterFunc(o.duration, cancel)
+		defer t.Stop()
+	}
+	wd, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	e, err := engine.New(engine.Options{Plan: o.plan, Proxy: o.proxy, Host: o.host, Logger: o.log, Metrics: telemetry.NewRegistry(),
+		Build: build(), WorkDir: wd, Drain: o.drain})
+	if err != nil {
+		return err
+	}
+	ev := o.log.Info().Str("pipeline", o.plan.Pipeline).Str("plan", o.plan.Digest).Str("version", build()).Str("data_dir", o.plan.DataDir)
+	if a := e.Addr(); a != "" {
+		ev = ev.Str("admin", "http://"+a)
+	}
+	ev.Msg("running")
+	if o.progress != nil {
+		stop := o.progress.start(e.Status)
+		defer stop()
+	}
+	err = e.Run(soft, hard)
+	if errors.Is(context.Cause(hard), errSecondSignal) {
+		return &exitCode{exitError, fmt.Errorf("stopped at once; the next start goes on where this one ended")}
+	}
+	return err
+}
+
+var errSecondSignal = errors.New("a second signal")

@@ -1,0 +1,250 @@
+package binance
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+// quotes are the currencies that spot and USD-M pairs are quoted in. A native
+// symbol has no separator, so names follow from them until the catalogue came;
+// a symbol is split before the longest that it ends with.
+var quotes = []string{
+	"USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USDP", "USDS", "USD1", "RLUSD", "XUSD", "BFUSD", "DAI", "PAX", "UST", "VAI", "EURI", "U",
+	"BTC", "ETH", "BNB", "XRP", "TRX", "DOGE", "DOT", "SOL",
+	"EUR", "GBP", "AUD", "TRY", "BRL", "ARS", "MXN", "COP", "ZAR", "NGN", "UAH", "RUB", "PLN", "RON", "CZK", "JPY", "KZT",
+	"IDR", "IDRT", "BIDR", "BKRW", "BVND", "GYEN", "USD",
+}
+
+// quotesUS are those of binance.us.
+var quotesUS = []string{"USD", "USDT", "USDC", "BUSD", "DAI", "BTC", "ETH", "BNB"}
+
+// bases gives the base of symbols that end with a longer quote by chance, or
+// with one that most symbols end with by chance (AEUR: ADAEUR).
+var bases = map[string]string{
+	"BTCAEUR": "BTC", "ETHAEUR": "ETH", "EURAEUR": "EUR",
+	"BNBUSD": "BNB", "SHIBUSD": "SHIB", // binance.us
+}
+
+// split cuts a symbol into base and quote as far as it can be told.
+func (p *plugin) split(symbol string) (base, quote string) {
+	if base, ok := bases[symbol]; ok {
+		return base, symbol[len(base):]
+	}
+	for _, q := range p.quotes {
+		if len(q) > len(quote) && len(symbol) > len(q) && strings.HasSuffix(symbol, q) {
+			base, quote = symbol[:len(symbol)-len(q)], q
+		}
+	}
+	return base, quote
+}
+
+// pairOf is what a contract's symbol names before its delivery: BTCUSD of
+// BTCUSD_PERP and BTCUSD_240628.
+func pairOf(symbol string) string {
+	pair, _, _ := strings.Cut(symbol, "_")
+	return pair
+}
+
+// delivery turns a symbol's ending ("240628") into a name's ("20240628") and the
+// other way; "" where it is no date.
+func delivery(layout, to, s string) string {
+	t, err := time.Parse(layout, s)
+	if err != nil {
+		return ""
+	}
+	return t.Format(to)
+}
+
+const (
+	nativeDate = "060102"
+	nameDate   = "20060102"
+)
+
+// name is the canonical name of a symbol whose currencies are known; "" if the
+// symbol isn't one of the market's.
+func name(m market.Market, symbol, base, quote, settle string) string {
+	if base == "" || quote == "" {
+		return ""
+	}
+	n := base + "-" + quote
+	if m == market.MarketSpot {
+		return n
+	}
+	if settle != "" && settle != quote {
+		n += ":" + settle
+	}
+	_, end, dated := strings.Cut(symbol, "_")
+	if !dated || end == "PERP" {
+		return n + "-PERP"
+	}
+	if end = delivery(nativeDate, nameDate, end); end == "" {
+		return ""
+	}
+	return n + "-" + end
+}
+
+// Identify names a symbol by the venue's rules: BTCUSDT, BTCUSDT_240628,
+// BTCUSD_PERP. COIN-M contracts are worth 100 USD for BTC, 10 USD for the rest.
+func (p *plugin) Identify(m market.Market, symbol string) market.Instrument {
+	i := market.Instrument{Venue: p.manifest.Venue, Market: m, Symbol: symbol, AmountUnit: market.UnitBase}
+	if m != market.MarketInverse {
+		base, quote := p.split(pairOf(symbol))
+		i.Name = name(m, symbol, base, quote, quote)
+		return i
+	}
+	base, usd := strings.CutSuffix(pairOf(symbol), "USD")
+	if usd {
+		i.Name = name(m, symbol, base, "USD", base)
+	}
+	i.AmountUnit, i.ContractSize = market.UnitContract, market.NewDecimal(10, 0)
+	if base == "BTC" {
+		i.ContractSize = market.NewDecimal(100, 0)
+	}
+	return i
+}
+
+// Resolve gives the symbol of a canonical name. Linear contracts are settled in
+// their quote currency, inverse ones in their base.
+func (p *plugin) Resolve(n string) (market.Market, string, error) {
+	parts := strings.Split(n, "-")
+	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" || parts[1] == "" {
+		return p.unresolved(n)
+	}
+	base := parts[0]
+	quote, settle, inverse := strings.Cut(parts[1], ":")
+	if len(parts) == 2 {
+		if inverse {
+			return p.unresolved(n)
+		}
+		return market.MarketSpot, base + quote, nil
+	}
+	m, perpetual := market.MarketLinear, ""
+	if inverse {
+		m, perpetual = market.MarketInverse, "_PERP"
+	}
+	if inverse && settle != base || !slices.ContainsFunc(p.manifest.Markets, func(s source.MarketSpec) bool { return s.Market == m }) {
+		return p.unresolved(n)
+	}
+	if parts[2] == "PERP" {
+		return m, base + quote + perpetual, nil
+	}
+	date := delivery(nameDate, nativeDate, parts[2])
+	if date == "" {
+		return p.unresolved(n)
+	}
+	return m, base + quote + "_" + date, nil
+}
+
+func (p *plugin) unresolved(n string) (market.Market, string, error) {
+	return 0, "", fmt.Errorf("%s: %q names no instrument; valid are BTC-USDT (spot), BTC-USDT-PERP, BTC-USDT-20261225 (linear), BTC-USD:BTC-PERP, BTC-USD:BTC-20261225 (inverse)", p.manifest.Venue, n)
+}
+
+// exchangeInfo decodes a catalogue: names from the venue's own fields.
+func (d *decoder) exchangeInfo(out *source.Out) error {
+	c := &d.c
+	c.Object()
+	for c.Key() {
+		if string(c.KeyBytes()) != "symbols" {
+			continue
+		}
+		c.Array()
+		for c.Elem() {
+			d.listing(out)
+		}
+	}
+	return c.End()
+}
+
+func (d *decoder) listing(out *source.Out) {
+	c := &d.c
+	r := market.InstrumentRecord{Header: header(market.ChannelInstruments), AmountUnit: market.UnitBase, Expiry: market.None}
+	var symbol, contract []byte
+	var expiry int64
+	c.Object()
+	for c.Key() {
+		switch string(c.KeyBytes()) {
+		case "symbol":
+			symbol = c.Str()
+		case "baseAsset":
+			r.Base = c.Str()
+		case "quoteAsset":
+			r.Quote = c.Str()
+		case "marginAsset":
+			r.Settle = c.Str()
+		case "status", "contractStatus":
+			r.Status = status(c.Str())
+		case "contractType":
+			contract = c.Str()
+		case "deliveryDate":
+			expiry = source.Millis(c)
+		case "contractSize":
+			r.ContractSize = source.Decimal(c)
+		case "filters":
+			d.filters(&r)
+		}
+	}
+	if c.Err() != nil {
+		return
+	}
+	if symbol == nil || r.Base == nil || r.Quote == nil {
+		c.Fail("a listing without symbol, baseAsset or quoteAsset")
+		return
+	}
+	if d.market == market.MarketInverse {
+		r.AmountUnit = market.UnitContract
+	}
+	if contract != nil && string(contract) != "PERPETUAL" && expiry > 0 {
+		r.Expiry = expiry
+	}
+	r.Header.Instrument = out.Symbol(symbol)
+	r.Instrument = []byte(name(d.market, string(symbol), string(r.Base), string(r.Quote), string(r.Settle)))
+	out.Instrument(&r)
+}
+
+// filters reads the tick and lot size of a listing.
+func (d *decoder) filters(r *market.InstrumentRecord) {
+	c := &d.c
+	c.Array()
+	for c.Elem() {
+		var kind []byte
+		var tick, step market.Decimal
+		c.Object()
+		for c.Key() {
+			switch string(c.KeyBytes()) {
+			case "filterType":
+				kind = c.Str()
+			case "tickSize":
+				tick = source.Decimal(c)
+			case "stepSize":
+				step = source.Decimal(c)
+			}
+		}
+		switch string(kind) {
+		case "PRICE_FILTER":
+			r.TickSize = tick
+		case "LOT_SIZE":
+			r.LotSize = step
+		}
+	}
+}
+
+func status(s []byte) market.Status {
+	switch string(s) {
+	case "TRADING":
+		return market.StatusTrading
+	case "PRE_TRADING", "PENDING_TRADING":
+		return market.StatusPreOpen
+	case "HALT", "BREAK", "POST_TRADING", "END_OF_DAY", "AUCTION_MATCH", "PRE_DELIVERING", "DELIVERING", "PRE_SETTLE", "SETTLING":
+		return market.StatusHalted
+	case "DELIVERED":
+		return market.StatusExpired
+	case "CLOSE":
+		return market.StatusDelisted
+	}
+	return market.StatusUnknown
+}

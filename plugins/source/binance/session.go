@@ -1,0 +1,232 @@
+package binance
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+// Session dials the endpoint of combined streams and subscribes by message, so
+// that one address serves every set of subscriptions.
+func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
+	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
+	if err != nil {
+		return source.Script{}, err
+	}
+	return source.Script{Steps: []source.Step{{Dial: &source.Dial{URL: r.Endpoint}}, {Subscribe: subscribe}}}, nil
+}
+
+// frameBytes is what a frame may be long, its method and id taken off the
+// venue's 4,096.
+const frameBytes = 4000
+
+// Frames puts as many streams into a frame as fit. Channels that share a stream
+// (mark price and funding) name it once.
+func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
+	method := "SUBSCRIBE"
+	if r.Unsubscribe {
+		method = "UNSUBSCRIBE"
+	}
+	var (
+		frames []source.Frame
+		params []string
+		subs   []int
+		size   int
+		seen   = map[string]bool{}
+	)
+	flush := func() {
+		if len(params) > 0 {
+			frames = append(frames, frame(method, params, subs))
+			params, subs, size = nil, nil, 0
+		}
+	}
+	for i, sub := range r.Subscriptions {
+		names, err := streams(r.Market, sub)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			if seen[name] {
+				continue
+			}
+			seen[name] = true
+			if size+len(name)+3 > frameBytes {
+				flush()
+			}
+			params = append(params, name)
+			size += len(name) + 3
+			if n := len(subs); n == 0 || subs[n-1] != i {
+				subs = append(subs, i)
+			}
+		}
+	}
+	flush()
+	return frames, nil
+}
+
+// frame renders a request. Its id follows from what it says: a plugin has no
+// counter that would outlive a restart.
+func frame(method string, params []string, subs []int) source.Frame {
+	list, _ := json.Marshal(params) // strings always marshal
+	h := fnv.New32a()
+	h.Write([]byte(method))
+	h.Write(list)
+	id := strconv.FormatUint(uint64(h.Sum32()), 10)
+	return source.Frame{Data: `{"method":"` + method + `","params":` + string(list) + `,"id":` + id + `}`, Token: id, Subs: subs}
+}
+
+// streams are the names of the streams that carry a subscription.
+func streams(m market.Market, sub source.Subscription) ([]string, error) {
+	symbol := strings.ToLower(sub.Symbol)
+	switch sub.Channel {
+	case market.ChannelTrades:
+		if sub.Config.Bool("aggregate") {
+			return []string{symbol + "@aggTrade"}, nil
+		}
+		return []string{symbol + "@trade"}, nil
+	case market.ChannelBook:
+		speed := sub.Config.String("speed")
+		switch {
+		case speed == "":
+			speed = "@100ms"
+		case m == market.MarketSpot && speed == "1000ms", m != market.MarketSpot && speed == "250ms":
+			speed = "" // the venue's default has no name
+		default:
+			speed = "@" + speed
+		}
+		return []string{symbol + "@depth" + speed}, nil
+	case market.ChannelBBO:
+		return []string{symbol + "@bookTicker"}, nil
+	case market.ChannelTicker:
+		return []string{symbol + "@ticker"}, nil
+	case market.ChannelCandles:
+		intervals := sub.Config.Strings("intervals")
+		if len(intervals) == 0 {
+			intervals = []string{"1m"}
+		}
+		names := make([]string, len(intervals))
+		for i, interval := range intervals {
+			names[i] = symbol + "@kline_" + interval
+		}
+		return names, nil
+	case market.ChannelIndexPrice:
+		if m == market.MarketInverse { // COIN-M states it by pair
+			return []string{pairOf(symbol) + "@indexPrice@1s"}, nil
+		}
+		return []string{symbol + "@markPrice@1s"}, nil
+	case market.ChannelMarkPrice, market.ChannelFunding:
+		return []string{symbol + "@markPrice@1s"}, nil
+	case market.ChannelLiquidations:
+		return []string{symbol + "@forceOrder"}, nil
+	}
+	return nil, fmt.Errorf("binance: channel %s of %s is no stream", sub.Channel, sub.Symbol)
+}
+
+// api is the path of a market's requests.
+func api(m market.Market) string {
+	switch m {
+	case market.MarketLinear:
+		return "/fapi/v1"
+	case market.MarketInverse:
+		return "/dapi/v1"
+	}
+	return "/api/v3"
+}
+
+// Requests renders catalogues, book snapshots, polls and trade history.
+func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
+	base := r.Base
+	if base == "" {
+		for i := range p.manifest.Markets {
+			if p.manifest.Markets[i].Market == r.Market {
+				base = p.manifest.Markets[i].HTTP[0]
+			}
+		}
+	}
+	if r.Purpose == source.PurposeInstruments {
+		return []source.Request{catalogue(base, r.Market)}, nil
+	}
+	var all []source.Request
+	for _, sub := range r.Subs {
+		symbol := url.QueryEscape(sub.Symbol)
+		path := base + api(r.Market)
+		switch {
+		case r.Purpose == source.PurposeSnapshot && sub.Channel == market.ChannelBook:
+			limit, weight := bookLimit(r.Market, sub.Config.Int("depth"))
+			all = append(all, source.Request{URL: fmt.Sprintf("%s/depth?symbol=%s&limit=%d", path, symbol, limit), Weight: weight})
+		case r.Purpose == source.PurposePoll && sub.Channel == market.ChannelInstruments:
+			all = append(all, catalogue(base, r.Market))
+		case r.Purpose == source.PurposePoll && sub.Channel == market.ChannelOpenInterest && r.Market != market.MarketSpot:
+			all = append(all, source.Request{URL: path + "/openInterest?symbol=" + symbol, Weight: 1})
+		case r.Purpose == source.PurposePoll && sub.Channel == market.ChannelLongShortRatio && r.Market != market.MarketSpot:
+			who := "symbol=" + symbol
+			if r.Market == market.MarketInverse {
+				who = "pair=" + url.QueryEscape(pairOf(sub.Symbol))
+			}
+			all = append(all, source.Request{URL: base + ratioPath(sub.Config.String("population")) + "?" + who + "&period=5m&limit=1", Weight: 1})
+		case r.Purpose == source.PurposeHistory && sub.Channel == market.ChannelTrades:
+			all = append(all, history(path, symbol, r, sub.Config.Bool("aggregate")))
+		default:
+			return nil, fmt.Errorf("binance: no %s request for %s of %s", r.Purpose, sub.Channel, sub.Symbol)
+		}
+	}
+	return all, nil
+}
+
+func catalogue(base string, m market.Market) source.Request {
+	if m == market.MarketSpot { // without permission sets it is a third of the size
+		return source.Request{URL: base + api(m) + "/exchangeInfo?showPermissionSets=false", Weight: 20}
+	}
+	return source.Request{URL: base + api(m) + "/exchangeInfo", Weight: 1}
+}
+
+// bookLimit is the snapshot size for a depth, and its weight.
+func bookLimit(m market.Market, depth int64) (limit int64, weight int) {
+	if depth <= 0 {
+		depth = 1000
+	}
+	type step struct {
+		limit  int64
+		weight int
+	}
+	steps := []step{{50, 2}, {100, 5}, {500, 10}, {1000, 20}}
+	if m == market.MarketSpot {
+		steps = []step{{100, 5}, {500, 25}, {1000, 50}, {5000, 250}}
+	}
+	for _, s := range steps {
+		if depth <= s.limit {
+			return s.limit, s.weight
+		}
+	}
+	last := steps[len(steps)-1]
+	return last.limit, last.weight
+}
+
+func ratioPath(population string) string {
+	switch population {
+	case "top_accounts":
+		return "/futures/data/topLongShortAccountRatio"
+	case "top_positions":
+		return "/futures/data/topLongShortPositionRatio"
+	}
+	return "/futures/data/globalLongShortAccountRatio"
+}
+
+// history asks for trades from an id on. Futures give single trades from an id
+// only to holders of a key; the last thousand need none.
+func history(path, symbol string, r source.RequestFor, aggregate bool) source.Request {
+	from := "&limit=1000&fromId=" + strconv.FormatInt(r.From, 10)
+	switch {
+	case aggregate:
+		return source.Request{URL: path + "/aggTrades?symbol=" + symbol + from, Weight: 20}
+	case r.Market == market.MarketSpot:
+		return source.Request{URL: path + "/historicalTrades?symbol=" + symbol + from, Weight: 25}
+	}
+	return source.Request{URL: path + "/trades?symbol=" + symbol + "&limit=1000", Weight: 5}
+}

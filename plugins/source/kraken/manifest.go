@@ -1,0 +1,96 @@
+// Package kraken collects Kraken spot over its WebSocket API v2. Frames of v1,
+// which older recordings hold, are decoded too.
+//
+// manifest.go holds what the venue is, session.go what is sent to it, decode.go
+// what it sends, instruments.go its names and catalogues, legacy.go v1 and HTTP.
+package kraken
+
+import (
+	"time"
+
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/schema"
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+// plugin has no state.
+type plugin struct{ manifest source.Manifest }
+
+// New is the plugin for Kraken spot.
+func New() source.Source {
+	return &plugin{source.Manifest{
+		Venue: "kraken", Title: "Kraken", Version: "0.1.0", Revision: 1,
+		Markets: []source.MarketSpec{{
+			Market:    market.MarketSpot,
+			Endpoints: []source.Endpoint{endpoint(""), endpoint(classBBO)},
+			HTTP:      []string{"https://api.kraken.com"},
+			Weight:    source.WeightLimit{Rate: source.Rate{N: 1, Per: time.Second}},
+			Connects:  source.Rate{N: 150, Per: 10 * time.Minute},
+		}},
+		Channels: channels(),
+		Docs: []source.Doc{
+			{URL: "https://docs.kraken.com/exchange/api-reference/spot-websocket-v2", Date: "2026-11-23", For: "channels, acknowledgements, heartbeat, status"},
+			{URL: "https://docs.kraken.com/exchange/guides/websockets/book-checksum-v2", Date: "2026-11-23", For: "book rule"},
+			{URL: "https://docs.kraken.com/exchange/guides/websockets/introduction", Date: "2026-11-23", For: "endpoints, limits"},
+			{URL: "https://docs.kraken.com/exchange/api-reference/spot-websocket-v1", Date: "2026-11-23", For: "frames of v1"},
+		},
+	}}
+}
+
+// Describe returns the manifest.
+func (p *plugin) Describe() source.Manifest { return p.manifest }
+
+// classBBO keeps best bids and offers on connections of their own: the ticker
+// channel carries them, and a connection subscribes a symbol's ticker once.
+const classBBO = "bbo"
+
+func endpoint(class string) source.Endpoint {
+	return source.Endpoint{
+		Class: class, URL: "wss://ws.kraken.com/v2",
+		MaxSubscriptions: 200,                                  // none is stated; one deep book of each symbol still starts within seconds
+		Messages:         source.Rate{N: 20, Per: time.Second}, // the venue's limit moves; this has been safe
+		Heartbeat: source.Heartbeat{Kind: source.HeartbeatText, Payload: `{"method":"ping"}`,
+			Every: 30 * time.Second, Timeout: 15 * time.Second}, // the venue beats every second where nothing else comes
+	}
+}
+
+// intervals are the lengths of candles by minutes.
+var intervals = []struct {
+	name    string
+	minutes int64
+}{{"1m", 1}, {"5m", 5}, {"15m", 15}, {"30m", 30}, {"1h", 60}, {"4h", 240}, {"1d", 1440}, {"1w", 10080}, {"15d", 21600}}
+
+// depths are the numbers of levels that a book can be subscribed with.
+var depths = []int{10, 25, 100, 500, 1000}
+
+func channels() []source.ChannelSpec {
+	spot := []market.Market{market.MarketSpot}
+	names := make([]string, len(intervals))
+	for i := range intervals {
+		names[i] = intervals[i].name
+	}
+	return []source.ChannelSpec{
+		{Channel: market.ChannelTrades, Markets: spot, Kinds: []market.Kind{market.KindTrade}, Transport: source.Stream, Sequence: source.SequenceIncrement},
+		{
+			Channel: market.ChannelBook, Markets: spot, Kinds: []market.Kind{market.KindBookSnapshot, market.KindBookDelta}, Transport: source.Stream,
+			Attributes: schema.Attributes{{Name: "depth", Type: schema.Int, Default: 100, Min: schema.Limit(1), Max: schema.Limit(1000),
+				Doc: "levels a side that are subscribed: the next of 10, 25, 100, 500, 1000"}},
+			Book: &source.BookRule{
+				Checksum: source.Checksum{Kind: source.ChecksumKraken, Levels: 10},
+				Snapshot: source.SnapshotInBand, Recovery: source.RecoverResubscribe,
+				Depths: depths, CutToDepth: true,
+			},
+		},
+		{Channel: market.ChannelBBO, Markets: spot, Kinds: []market.Kind{market.KindBBO}, Class: classBBO, Transport: source.Stream},
+		{
+			Channel: market.ChannelTicker, Markets: spot, Kinds: []market.Kind{market.KindTicker}, Transport: source.Stream,
+			Attributes: schema.Attributes{{Name: "event_trigger", Type: schema.String, Default: "trades", Allowed: []string{"trades", "bbo"},
+				Doc: "what makes the venue send a ticker: each trade, or each change of the best bid or offer"}},
+		},
+		{
+			Channel: market.ChannelCandles, Markets: spot, Kinds: []market.Kind{market.KindCandle}, Transport: source.Stream,
+			Attributes: schema.Attributes{{Name: "intervals", Type: schema.Strings, Default: []string{"1m"}, Allowed: names, Doc: "lengths of the candles"}},
+		},
+		{Channel: market.ChannelInstruments, Markets: spot, Kinds: []market.Kind{market.KindInstrument}, Transport: source.Stream, PerMarket: true},
+	}
+}

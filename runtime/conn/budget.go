@@ -1,0 +1,312 @@
+package conn
+
+import (
+	"context"
+	"crypto/x509"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+// Budgets is what all feeds of a process share at a venue, by egress address
+// and host: request weight, connects, open connections, the ban after a 429,
+// and the HTTP connections themselves. One per process.
+type Budgets struct {
+	mu         sync.Mutex
+	windows    map[string]*window
+	opens      map[string]*opens
+	gates      map[string]*gate
+	transports map[transportKey]*http.Transport
+}
+
+type transportKey struct {
+	venue, proxy string
+	roots        *x509.CertPool
+}
+
+// NewBudgets starts with nothing used.
+func NewBudgets() *Budgets {
+	return &Budgets{windows: make(map[string]*window), opens: make(map[string]*opens),
+		gates: make(map[string]*gate), transports: make(map[transportKey]*http.Transport)}
+}
+
+// Close drops idle HTTP connections.
+func (b *Budgets) Close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, t := range b.transports {
+		t.CloseIdleConnections()
+	}
+}
+
+// window gives the shared window of a key. Where feeds disagree about the
+// limit, the stricter rate holds.
+func (b *Budgets) window(key string, r source.Rate) *window {
+	if r.N <= 0 || r.Per <= 0 {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	w := b.windows[key]
+	if w == nil {
+		w = newWindow(r)
+		b.windows[key] = w
+		return w
+	}
+	w.mu.Lock()
+	if float64(r.N)*float64(w.per) < float64(w.n)*float64(r.Per) {
+		w.n, w.per = r.N, r.Per
+	}
+	w.mu.Unlock()
+	return w
+}
+
+func (b *Budgets) open(key string, n int) *opens {
+	if n <= 0 {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	o := b.opens[key]
+	if o == nil {
+		o = &opens{free: make(chan struct{}, n)}
+		b.opens[key] = o
+	}
+	return o
+}
+
+func (b *Budgets) gate(key string) *gate {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	g := b.gates[key]
+	if g == nil {
+		g = &gate{}
+		b.gates[key] = g
+	}
+	return g
+}
+
+// window allows at most n units in any interval of per, exactly: it remembers
+// what was used when. A token bucket would let twice as much through after a
+// pause, and venues count windows.
+type window struct {
+	mu   sync.Mutex
+	n    int
+	per  time.Duration
+	used []usage // oldest first
+	sum  int
+	turn [2]chan struct{} // waiters stand in line, by priority
+}
+
+type usage struct {
+	at time.Time
+	n  int
+}
+
+// Priorities of waiters. What is not urgent leaves a fifth of the budget.
+const (
+	urgent = iota
+	later
+)
+
+func newWindow(r source.Rate) *window {
+	return &window{n: r.N, per: r.Per, turn: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}}
+}
+
+func (w *window) expire(now time.Time) {
+	i := 0
+	// A twentieth is added since frames may arrive closer together than they left.
+	for ; i < len(w.used) && now.Sub(w.used[i].at) >= w.per+w.per/20; i++ {
+		w.sum -= w.used[i].n
+	}
+	if i > 0 {
+		w.used = w.used[:copy(w.used, w.used[i:])]
+	}
+}
+
+// take uses n units and returns 0, or returns how long to wait before asking again.
+func (w *window) take(now time.Time, n, priority int) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.expire(now)
+	limit := w.n
+	if priority == later {
+		limit = max(w.n*4/5, 1)
+	}
+	n = min(n, limit) // what is heavier than the whole budget goes alone
+	if w.sum+n <= limit {
+		w.add(now, n)
+		return 0
+	}
+	over := w.sum + n - limit
+	for _, u := range w.used {
+		if over -= u.n; over <= 0 {
+			return max(w.per+w.per/20-now.Sub(u.at), time.Millisecond)
+		}
+	}
+	return w.per
+}
+
+func (w *window) add(now time.Time, n int) {
+	if n <= 0 {
+		return
+	}
+	w.used = append(w.used, usage{now, n})
+	w.sum += n
+}
+
+// force uses n units without asking: a pong can't wait.
+func (w *window) force(now time.Time, n int) {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	w.expire(now)
+	w.add(now, n)
+	w.mu.Unlock()
+}
+
+// observe corrects the budget by what the venue says was used.
+func (w *window) observe(now time.Time, used int) {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	w.expire(now)
+	w.add(now, used-w.sum)
+	w.mu.Unlock()
+}
+
+func (w *window) inUse(now time.Time) int {
+	if w == nil {
+		return 0
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.expire(now)
+	return w.sum
+}
+
+// wait blocks until n units were taken.
+func (w *window) wait(ctx context.Context, n, priority int) error {
+	if w == nil {
+		return ctx.Err()
+	}
+	select {
+	case w.turn[priority] <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-w.turn[priority] }()
+	for {
+		d := w.take(time.Now(), n, priority)
+		if d == 0 {
+			return ctx.Err()
+		}
+		if err := sleep(ctx, d); err != nil {
+			return err
+		}
+	}
+}
+
+// opens counts open connections.
+type opens struct{ free chan struct{} }
+
+func (o *opens) acquire(ctx context.Context) error {
+	if o == nil {
+		return ctx.Err()
+	}
+	select {
+	case o.free <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (o *opens) release() {
+	if o != nil {
+		<-o.free
+	}
+}
+
+// gate is shut while a venue asked us to be silent.
+type gate struct {
+	mu    sync.Mutex
+	until time.Time
+}
+
+// shut keeps the gate shut for d from now, never shorter than it was.
+func (g *gate) shut(now time.Time, d time.Duration) time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t := now.Add(d); t.After(g.until) {
+		g.until = t
+	}
+	return g.until
+}
+
+func (g *gate) left(now time.Time) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.until.Sub(now)
+}
+
+func (g *gate) wait(ctx context.Context) error {
+	for {
+		d := g.left(time.Now())
+		if d <= 0 {
+			return ctx.Err()
+		}
+		if err := sleep(ctx, d); err != nil {
+			return err
+		}
+	}
+}
+
+// admit blocks until the gate is open and the budget was taken. The gate may
+// shut while the budget is waited for, so it is asked last.
+func admit(ctx context.Context, g *gate, w *window, n, priority int) error {
+	for {
+		if err := g.wait(ctx); err != nil {
+			return err
+		}
+		if err := w.wait(ctx, n, priority); err != nil {
+			return err
+		}
+		if g.left(time.Now()) <= 0 {
+			return nil
+		}
+	}
+}
+
+// retryAfter reads the header in seconds or as a date. Without one a 418 (an
+// address that was banned) waits two minutes, a 429 one.
+func retryAfter(status int, header string, now time.Time) time.Duration {
+	header = strings.TrimSpace(header)
+	if s, err := strconv.ParseFloat(header, 64); err == nil && s >= 0 && s < 1e8 {
+		return max(time.Duration(s*float64(time.Second)), time.Millisecond)
+	}
+	if t, err := http.ParseTime(header); err == nil {
+		return max(t.Sub(now), time.Second)
+	}
+	if status == http.StatusTeapot {
+		return 2 * time.Minute
+	}
+	return time.Minute
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,409 @@
+package conn
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/marketprism/marketprism/sdk/fault"
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+var errSigned = fault.New(fault.Stop, errors.New("conn: signing is not available yet: this channel needs a secret; remove it from the pipeline"))
+
+// subKey tells subscriptions apart: a channel may be had twice for a symbol
+// with different attributes (candles of 1m and 5m).
+type subKey struct {
+	channel        market.Channel
+	symbol, config string
+}
+
+func keyOf(s source.Subscription) subKey {
+	k := subKey{channel: s.Channel, symbol: s.Symbol}
+	if len(s.Config) > 0 {
+		b, _ := json.Marshal(s.Config) // sorts names; values are strings, numbers, bools and lists of strings
+		k.config = string(b)
+	}
+	return k
+}
+
+// Feed is one venue and market: its connections, polls and requests.
+type Feed struct {
+	set    Settings
+	name   string // venue and market, for messages
+	dial   *dialer
+	client *http.Client
+	gate   *gate   // shut by 429 and 418
+	weight *window // of HTTP requests
+	count  counters
+	baseAt atomic.Uint32
+	wake   chan struct{}
+	polls  chan struct{} // wakes the poller
+	cancel context.CancelCauseFunc
+
+	mu      sync.Mutex
+	ctx     context.Context // of Run; nil before
+	stopped error
+	next    uint32 // connection number
+	streams map[subKey]source.Subscription
+	order   []subKey // of streams, as given: sharding follows it
+	polled  map[subKey]source.Subscription
+	slots   []*slot
+	slotIDs int
+	links   map[uint32]*link
+	pending map[subKey]bool // snapshots on their way
+	work    sync.WaitGroup
+	busy    chan struct{} // HTTP requests at a time
+}
+
+// New checks the settings. It starts nothing.
+func New(s Settings) (*Feed, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	d := newDialer(&s)
+	f := &Feed{set: s, name: s.Venue + " " + s.Spec.Market.String(), dial: d,
+		client: newClient(s.Budgets.transport(s.Venue, d)), gate: s.Budgets.gate(s.Venue + "|" + d.egress()),
+		wake: make(chan struct{}, 1), polls: make(chan struct{}, 1), busy: make(chan struct{}, 6),
+		next: s.FirstConn, streams: make(map[subKey]source.Subscription), polled: make(map[subKey]source.Subscription),
+		links: make(map[uint32]*link), pending: make(map[subKey]bool)}
+	if len(s.Spec.HTTP) > 0 {
+		f.weight = s.Budgets.window(f.key("weight", hostOf(s.Spec.HTTP[0])), s.Spec.Weight.Rate)
+	}
+	return f, nil
+}
+
+func (f *Feed) key(what, host string) string {
+	return what + "|" + f.set.Venue + "|" + host + "|" + f.dial.egress()
+}
+
+// Run connects, and blocks until ctx ends or the feed must stop: then
+// connections were closed, their InputClose is journalled, and all goroutines
+// have returned. It returns nil after a drain, and an error of kind fault.Stop
+// when no retry can help. A feed runs once.
+func (f *Feed) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	f.mu.Lock()
+	if f.ctx != nil {
+		f.mu.Unlock()
+		return fmt.Errorf("conn: %s: the feed ran before", f.name)
+	}
+	f.ctx, f.cancel = ctx, cancel
+	f.mu.Unlock()
+	if host := f.set.plain(); host != "" {
+		f.event(Event{Kind: EventWarning, Detail: "the url attributes leave TLS out on the way to " + host})
+	}
+	f.work.Go(func() { f.catalogue(ctx) })
+	f.work.Go(func() { f.poll(ctx) })
+	for ctx.Err() == nil {
+		f.reconcile(ctx)
+		select {
+		case <-f.wake:
+		case <-ctx.Done():
+		}
+	}
+	f.mu.Lock()   // who starts work holds it and looks at ctx: from here on nobody does
+	f.mu.Unlock() //nolint:staticcheck // the empty section is the barrier
+	f.work.Wait()
+	f.set.Frames.Ring()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.stopped
+}
+
+// closed says whether new work is refused. f.mu is held.
+func (f *Feed) closed() bool { return f.ctx == nil || f.ctx.Err() != nil }
+
+// fail stops the feed for good.
+func (f *Feed) fail(err error) {
+	f.mu.Lock()
+	if f.stopped == nil && !f.closed() {
+		f.stopped = err
+	}
+	cancel := f.cancel
+	f.mu.Unlock()
+	if cancel != nil {
+		cancel(err)
+	}
+}
+
+func (f *Feed) spec(c market.Channel) (source.ChannelSpec, bool) {
+	i := slices.IndexFunc(f.set.Channels, func(s source.ChannelSpec) bool {
+		return s.Channel == c && (len(s.Markets) == 0 || slices.Contains(s.Markets, f.set.Spec.Market))
+	})
+	if i < 0 {
+		return source.ChannelSpec{}, false
+	}
+	return f.set.Channels[i], true
+}
+
+func (f *Feed) endpoint(class string) (source.Endpoint, bool) {
+	i := slices.IndexFunc(f.set.Spec.Endpoints, func(e source.Endpoint) bool { return e.Class == class })
+	if i < 0 {
+		return source.Endpoint{}, false
+	}
+	return f.set.Spec.Endpoints[i], true
+}
+
+// SetSubscriptions says what the feed carries from now on. Connections are
+// told the difference; new ones open when the ones there are full. It may be
+// called before Run and at any time.
+func (f *Feed) SetSubscriptions(subs []source.Subscription) error {
+	streams, polled, order := make(map[subKey]source.Subscription), make(map[subKey]source.Subscription), make([]subKey, 0, len(subs))
+	for _, s := range subs {
+		spec, ok := f.spec(s.Channel)
+		if !ok {
+			return fault.Errorf(fault.Stop, "conn: %s: the venue has no channel %s on this market", f.name, s.Channel)
+		}
+		if spec.PerMarket {
+			s.Symbol = ""
+		}
+		k := keyOf(s)
+		switch _, have := streams[k]; {
+		case spec.Transport == source.Poll:
+			polled[k] = s
+		case have:
+		default:
+			if _, ok := f.endpoint(spec.Class); !ok {
+				return fault.Errorf(fault.Stop, "conn: %s: the manifest names no endpoint of class %q, which channel %s needs", f.name, spec.Class, s.Channel)
+			}
+			streams[k] = s
+			order = append(order, k)
+		}
+	}
+	f.mu.Lock()
+	f.streams, f.polled, f.order = streams, polled, order
+	f.mu.Unlock()
+	nudge(f.wake)
+	nudge(f.polls)
+	return nil
+}
+
+// reconcile deals the subscriptions to slots: what a slot has stays there, what
+// is new goes to the first slot of its class with room, then to new slots.
+func (f *Feed) reconcile(ctx context.Context) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	placed := make(map[subKey]bool, len(f.order))
+	changed := make(map[*slot]bool)
+	for _, s := range f.slots {
+		for k := range s.subs {
+			if _, ok := f.streams[k]; ok {
+				placed[k] = true
+			} else {
+				delete(s.subs, k)
+				changed[s] = true
+			}
+		}
+	}
+	first := make(map[string]int) // slots before it are full
+	for _, k := range f.order {
+		if placed[k] {
+			continue
+		}
+		spec, _ := f.spec(k.channel)
+		ep, _ := f.endpoint(spec.Class)
+		i := first[ep.Class]
+		for ; i < len(f.slots); i++ {
+			if s := f.slots[i]; s.ep.Class == ep.Class && !s.ended && (ep.MaxSubscriptions <= 0 || len(s.subs) < ep.MaxSubscriptions) {
+				break
+			}
+		}
+		if i == len(f.slots) {
+			f.slots = append(f.slots, newSlot(f, ep))
+		}
+		first[ep.Class] = i
+		f.slots[i].subs[k] = f.streams[k]
+		changed[f.slots[i]] = true
+	}
+	f.slots = slices.DeleteFunc(f.slots, func(s *slot) bool {
+		if len(s.subs) == 0 {
+			s.ended = true
+			s.stop()
+		}
+		return s.ended
+	})
+	for s := range changed {
+		switch {
+		case s.ended:
+		case !s.running:
+			s.start(ctx)
+		default:
+			s.nudge()
+		}
+	}
+}
+
+// Signal passes on what the decoder said about a connection. It never blocks;
+// the text is copied. Signals of connections that are gone are ignored.
+func (f *Feed) Signal(conn uint32, sig source.Signal) {
+	f.mu.Lock()
+	l := f.links[conn]
+	f.mu.Unlock()
+	if l == nil {
+		return
+	}
+	switch sig.Kind {
+	case source.SignalHeartbeat:
+		l.noData.Add(1)
+	case source.SignalReply:
+		select {
+		case l.prio <- string(sig.Text):
+		default:
+			f.count.repliesDropped.Add(1)
+		}
+	case source.SignalSubscribed, source.SignalRejected, source.SignalReady:
+		l.noData.Add(1)
+		l.deliver(sig.Kind, string(sig.Text))
+	case source.SignalReconnect:
+		l.slot.replace(ask{l: l, why: string(sig.Text)})
+	case source.SignalMaintenance:
+		f.event(Event{Kind: EventMaintenance, Conn: conn, Detail: string(sig.Text)})
+	}
+}
+
+// Reconnect opens a replacement of a connection and closes it when the
+// replacement has data.
+func (f *Feed) Reconnect(conn uint32, why string) {
+	f.mu.Lock()
+	l := f.links[conn]
+	f.mu.Unlock()
+	if l != nil {
+		l.slot.replace(ask{l: l, why: why})
+	}
+}
+
+// Resubscribe unsubscribes and subscribes one subscription on its connection,
+// within the message budget. What is not subscribed is ignored.
+func (f *Feed) Resubscribe(sub source.Subscription) {
+	if spec, ok := f.spec(sub.Channel); ok && spec.PerMarket {
+		sub.Symbol = ""
+	}
+	k := keyOf(sub)
+	f.mu.Lock()
+	l := f.carrier(k)
+	f.mu.Unlock()
+	if l != nil {
+		l.resubscribe(k)
+	}
+}
+
+// carrier is the connection that carries a subscription. f.mu is held.
+func (f *Feed) carrier(k subKey) *link {
+	for _, s := range f.slots {
+		if _, ok := s.subs[k]; ok {
+			return s.cur
+		}
+	}
+	return nil
+}
+
+func (f *Feed) number() (uint32, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.next > maxConnNumber {
+		return 0, fault.Errorf(fault.Stop, "conn: %s: the connection numbers of this epoch are used up; restart the runtime", f.name)
+	}
+	f.next++
+	return f.next - 1, nil
+}
+
+// NextConn is the number that the next connection would get.
+func (f *Feed) NextConn() uint32 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.next
+}
+
+// append journals and turns a failure into what it means for the feed.
+func (f *Feed) append(kind source.InputKind, conn uint32, now time.Time, payload []byte) error {
+	_, err := f.set.Frames.Append(kind, conn, now.UnixNano(), Mono(now), payload)
+	if err == nil {
+		return nil
+	}
+	return f.appendFailed(conn, err)
+}
+
+func (f *Feed) appendFailed(conn uint32, err error) error {
+	err = fmt.Errorf("conn: %s: connection %d: journal: %w", f.name, conn, err)
+	switch fault.Of(err) {
+	case fault.Stop:
+		f.fail(err)
+	case fault.Skip:
+		f.count.refused.Add(1)
+		f.event(Event{Kind: EventFrame, Conn: conn, Detail: err.Error(), Err: err})
+		return nil
+	}
+	return err
+}
+
+func (f *Feed) event(e Event) {
+	e.Time = time.Now()
+	log := f.set.Logger.Info()
+	switch e.Kind {
+	case EventOpen, EventSubscribed, EventClose, EventReplace, EventMaintenance:
+	case EventRefused:
+		log = f.set.Logger.Error()
+	default:
+		log = f.set.Logger.Warn()
+	}
+	log.Str("venue", f.set.Venue).Stringer("market", f.set.Spec.Market).Uint32("conn", e.Conn).Str("event", string(e.Kind)).Msg(e.Detail)
+	if f.set.Events != nil {
+		f.set.Events(e)
+	}
+}
+
+// ConnStats is a connection as it is now.
+type ConnStats struct {
+	Conn          uint32    `json:"conn"`
+	Slot          int       `json:"slot"`
+	Class         string    `json:"class,omitempty"`
+	URL           string    `json:"url"`   // as the manifest or the plugin names it
+	State         string    `json:"state"` // opening, subscribing, live, replacing, closing
+	Subscriptions int       `json:"subscriptions"`
+	Unacked       int       `json:"unacked"` // frames without an acknowledgement yet
+	Queued        int       `json:"queued"`  // frames waiting for the message budget
+	Frames        uint64    `json:"frames"`
+	Bytes         uint64    `json:"bytes"`
+	Since         time.Time `json:"since"`
+	LastLife      time.Time `json:"last_life"` // any message, ping or pong
+	LastData      time.Time `json:"last_data"` // what the decoder didn't call a heartbeat or an acknowledgement
+	Reconnects    int       `json:"reconnects"`
+	CertExpires   time.Time `json:"cert_expires,omitzero"`
+}
+
+// Stats describes the connections, in the order of their numbers.
+func (f *Feed) Stats() []ConnStats {
+	f.mu.Lock()
+	links := slices.Collect(maps.Values(f.links))
+	f.mu.Unlock()
+	slices.SortFunc(links, func(a, b *link) int { return int(a.num) - int(b.num) })
+	out := make([]ConnStats, len(links))
+	for i, l := range links {
+		out[i] = l.stats()
+	}
+	return out
+}
+
+// Metrics reads the feed's counters.
+func (f *Feed) Metrics() Metrics {
+	m := f.count.Snapshot()
+	m.WeightUsed = uint64(f.weight.inUse(time.Now()))
+	return m
+}
+
+func nudge(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,460 @@
+package conn
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/marketprism/marketprism/sdk/fault"
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+// link is one connection instance with a number of its own: from the session
+// script to InputClose. run's goroutine owns it and writes to the socket; the
+// reader goroutine owns what stands under "reader".
+type link struct {
+	f         *Feed
+	slot      *slot
+	ep        source.Endpoint
+	num       uint32
+	address   string        // chosen among the endpoint's
+	patience  int           // times StaleAfter
+	since     time.Time     // made, then opened
+	err       error         // of run, once it returned
+	opened    bool          // until run returned only it may look
+	changed   atomic.Bool   // subscriptions; control looks
+	replacing atomic.Bool   // another one is on its way
+	prio      chan string   // replies; sent before anything else
+	pongs     chan string   // payloads of pings to answer
+	wake      chan struct{} // subscriptions, inbox, close
+	ctx       context.Context
+	cancel    context.CancelCauseFunc
+
+	ws   *websocket.Conn
+	sock *sock
+
+	// Control: of run's goroutine.
+	url       string // rendered
+	queue     []item
+	ready     map[string]bool // Await tokens that came
+	acks      map[string][]*ack
+	unacked   int
+	active    map[subKey]bool
+	rejected  map[subKey]bool
+	rendered  chan rendering
+	rendering bool // one is on its way
+	scripted  time.Time
+	told      bool      // the slot knows that we are ready
+	announced bool      // EventSubscribed was given
+	data      time.Time // control saw the first data
+	stale     time.Duration
+	paid      bool // the first message's place in the budget is taken
+	renewals  []renewal
+	messages  *window
+
+	// reader
+	buf       []byte
+	quiet     int // frames since the buffer was needed large
+	inFrame   bool
+	parsed    int // frames since the last burst
+	frames    uint64
+	bytes     uint64
+	readStamp int64
+	done      chan struct{}
+	readErr   error
+
+	// Shared, by atomics; the reader publishes once a burst.
+	pubFrames, pubBytes atomic.Uint64
+	noData              atomic.Uint64 // frames that the decoder called no data
+	lastLife            atomic.Int64  // Mono
+	lastData            atomic.Int64  // Mono, kept by run
+	began               atomic.Int64  // Mono when a frame that isn't whole yet began to wait; 0: none
+	stat                atomic.Pointer[linkStat]
+
+	mu     sync.Mutex
+	inbox  []letter
+	resubs []subKey
+	asks   []string // requests on the socket
+}
+
+type linkStat struct {
+	url, state            string
+	subs, unacked, queued int
+	since, certExpires    time.Time
+}
+
+// item is a piece of work in the order of the script.
+type item struct {
+	frame *source.Frame
+	keys  []subKey // that the frame concerns
+	try   int
+	await *source.Await
+	until time.Time // of await, set when its turn comes
+	end   bool      // of the script
+}
+
+type ack struct {
+	item
+	token string
+	due   time.Time
+}
+
+type letter struct {
+	kind source.SignalKind
+	text string
+}
+
+type rendering struct {
+	frames []item
+	drop   []subKey
+	add    []subKey
+	err    error
+}
+
+type renewal struct {
+	source.Renew
+	due time.Time
+}
+
+// newLink is called by the slot's goroutine.
+func newLink(ctx context.Context, s *slot) (*link, error) {
+	n, err := s.f.number()
+	if err != nil {
+		return nil, err
+	}
+	l := &link{f: s.f, slot: s, ep: s.ep, num: n, address: s.address(), patience: s.patience, since: time.Now(),
+		prio: make(chan string, 64), pongs: make(chan string, 4), wake: make(chan struct{}, 1), ready: make(map[string]bool), acks: make(map[string][]*ack),
+		active: make(map[subKey]bool), rejected: make(map[subKey]bool), rendered: make(chan rendering, 1), done: make(chan struct{})}
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
+	l.url = l.address
+	l.publish("opening")
+	s.f.mu.Lock()
+	s.f.links[n] = l
+	s.f.mu.Unlock()
+	return l, nil
+}
+
+func (l *link) errorf(format string, args ...any) error {
+	return fmt.Errorf("conn: %s: connection %d: "+format, append([]any{l.f.name, l.num}, args...)...)
+}
+
+// close ends the link in order: close frame, InputClose with the reason.
+func (l *link) close(why string) { l.cancel(errors.New(why)) }
+
+var errDrained = errors.New("drained")
+
+func (l *link) run() error {
+	f := l.f
+	defer func() {
+		f.mu.Lock()
+		delete(f.links, l.num)
+		f.mu.Unlock()
+		l.cancel(nil)
+	}()
+	release, err := l.open()
+	if err != nil {
+		if l.ctx.Err() != nil {
+			return nil
+		}
+		f.count.connectErrors.Add(1)
+		l.ended(err)
+		return err
+	}
+	defer release()
+	f.count.open.Add(1)
+	defer f.count.open.Add(-1)
+	go l.read()
+	err = l.control()
+	code, why := websocket.CloseNormalClosure, ""
+	if c := context.Cause(l.ctx); l.ctx.Err() != nil {
+		code, why, err = websocket.CloseGoingAway, c.Error(), nil
+		if errors.Is(c, context.Canceled) {
+			why = errDrained.Error()
+		}
+	}
+	l.publish("closing")
+	l.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""), time.Now().Add(time.Second))
+	l.ws.SetReadDeadline(time.Unix(1, 0)) // stops the reader where it is
+	l.ws.Close()
+	<-l.done
+	if errors.Is(err, websocket.ErrCloseSent) { // by the reader, who knows why
+		err = l.brokenBy(l.readErr)
+	}
+	if why == "" {
+		why = err.Error()
+	}
+	f.count.closes.Add(1)
+	l.ended(errors.New(why))
+	return err
+}
+
+// ended journals and tells why the link is no more.
+func (l *link) ended(why error) {
+	text := why.Error()
+	l.f.append(source.InputClose, l.num, time.Now(), []byte(text))
+	l.f.set.Frames.Ring()
+	l.f.event(Event{Kind: EventClose, Conn: l.num, Detail: text, Err: why})
+}
+
+// open renders the session, waits for the budgets and dials.
+func (l *link) open() (release func(), err error) {
+	f := l.f
+	host := hostOf(l.ep.URL)
+	opens := f.set.Budgets.open(f.key("open", host), f.set.Spec.MaxConns)
+	if err := opens.acquire(l.ctx); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			opens.release()
+		}
+	}()
+	keys, subs := l.slot.snapshot()
+	script, err := l.session(subs)
+	if err != nil {
+		return nil, err
+	}
+	var dial *source.Dial
+	for _, st := range script.Steps {
+		if st.Dial != nil {
+			dial = st.Dial
+			break
+		}
+	}
+	if dial == nil {
+		return nil, l.error(fault.Stop, "the session script of class %q has no dial step", l.ep.Class)
+	}
+	if err := l.plan(script, keys); err != nil {
+		return nil, err
+	}
+	if r := l.ep.Messages; l.ep.SubscribeWithin > 0 {
+		// The venue counts messages by address and closes who is silent after the
+		// dial: connections share one budget, and the first message is in hand.
+		l.messages = f.set.Budgets.window(f.key("messages", host), r)
+		if err := l.messages.wait(l.ctx, 1, urgent); err != nil {
+			return nil, err
+		}
+		l.paid = true
+	} else if r.N > 0 && r.Per > 0 {
+		l.messages = newWindow(r)
+	}
+	if err := admit(l.ctx, f.gate, f.set.Budgets.window(f.key("connects", host), f.set.Spec.Connects), 1, urgent); err != nil {
+		return nil, err
+	}
+	if err := l.dial(dial); err != nil {
+		return nil, err
+	}
+	l.since, l.opened = time.Now(), true
+	actual := ""
+	if to := override(l.url, f.set.URL); to != l.url {
+		actual = to
+	}
+	if err := f.append(source.InputOpen, l.num, l.since, source.AppendHTTP(nil, http.StatusSwitchingProtocols, l.url, []byte(actual))); err != nil {
+		l.ws.Close()
+		return nil, err
+	}
+	f.count.opens.Add(1)
+	f.event(Event{Kind: EventOpen, Conn: l.num, Detail: l.url})
+	return opens.release, nil
+}
+
+func (l *link) error(k fault.Kind, format string, args ...any) error {
+	return fault.New(k, l.errorf(format, args...))
+}
+
+// session asks for the script until each of its requests has a reply.
+func (l *link) session(subs []source.Subscription) (source.Script, error) {
+	req := source.SessionRequest{Market: l.f.set.Spec.Market, Class: l.ep.Class, Endpoint: l.address, Subscriptions: subs, Config: l.f.set.Config}
+	for range 8 {
+		script, err := l.f.set.Renderer.Session(l.ctx, req)
+		if err != nil {
+			return script, l.errorf("session: %w", err)
+		}
+		n := 0
+		var open *source.Request
+		for _, st := range script.Steps {
+			if st.Request != nil {
+				if n++; n > len(req.Replies) {
+					open = st.Request
+					break
+				}
+			}
+		}
+		if open == nil {
+			return script, nil
+		}
+		reply, err := l.f.do(l.ctx, *open, l.num, 1, urgent)
+		if err != nil {
+			return script, l.errorf("session: %w", err)
+		}
+		req.Replies = append(req.Replies, reply)
+	}
+	return source.Script{}, l.error(fault.Stop, "the session script of class %q asks for more than 8 requests", l.ep.Class)
+}
+
+// plan turns the script into work for control.
+func (l *link) plan(script source.Script, keys []subKey) error {
+	for _, k := range keys {
+		l.active[k] = true
+	}
+	for i := range script.Steps {
+		st := &script.Steps[i]
+		switch {
+		case st.Send != nil:
+			l.queue = append(l.queue, item{frame: st.Send})
+		case st.Await != nil:
+			l.queue = append(l.queue, item{await: st.Await})
+		case st.Renew != nil:
+			if st.Renew.Every <= 0 || (st.Renew.Frame == nil) == (st.Renew.Request == nil) {
+				return l.error(fault.Stop, "a renew step needs an interval and either a frame or a request")
+			}
+			l.renewals = append(l.renewals, renewal{Renew: *st.Renew})
+		}
+		for j := range st.Subscribe {
+			it, err := l.item(&st.Subscribe[j], keys)
+			if err != nil {
+				return err
+			}
+			l.queue = append(l.queue, it)
+		}
+	}
+	for _, it := range l.queue {
+		if it.frame != nil {
+			if err := l.sendable(it.frame); err != nil {
+				return err
+			}
+		}
+	}
+	l.queue = append(l.queue, item{end: true})
+	return nil
+}
+
+func (l *link) item(fr *source.Frame, keys []subKey) (item, error) {
+	it := item{frame: fr}
+	for _, i := range fr.Subs {
+		if i < 0 || i >= len(keys) {
+			return it, l.error(fault.Stop, "a frame concerns subscription %d of %d", i, len(keys))
+		}
+		it.keys = append(it.keys, keys[i])
+	}
+	return it, nil
+}
+
+func (l *link) sendable(fr *source.Frame) error {
+	if fr.Sign != nil {
+		return errSigned
+	}
+	if n := l.ep.MaxFrameSent; n > 0 && len(fr.Data) > n {
+		return l.error(fault.Stop, "a frame of %d bytes was rendered, the venue takes %d: %s", len(fr.Data), n, excerpt([]byte(fr.Data)))
+	}
+	return nil
+}
+
+func (l *link) dial(st *source.Dial) error {
+	f := l.f
+	l.url = st.URL
+	target := override(st.URL, f.set.URL)
+	u, err := url.Parse(target)
+	if err != nil || u.Scheme != "ws" && u.Scheme != "wss" {
+		return l.error(fault.Stop, "%q is no WebSocket address", redact(target))
+	}
+	l.publish("opening")
+	wd := &websocket.Dialer{
+		HandshakeTimeout: handshakeTime, ReadBufferSize: readBuffer, WriteBufferSize: 4096, EnableCompression: f.set.Compress,
+		TLSClientConfig: f.dial.tls(u.Hostname()),
+		NetDialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			c, err := f.dial.through(ctx, u, addr)
+			if err != nil {
+				return nil, err
+			}
+			l.sock = newSock(c, u.Scheme == "wss")
+			return l.sock, nil
+		},
+	}
+	h := http.Header{"User-Agent": {userAgent}}
+	for k, v := range st.Header {
+		h.Set(k, v)
+	}
+	ws, resp, err := wd.DialContext(l.ctx, target, h)
+	if err != nil {
+		if resp != nil {
+			body, _ := readBody(resp, 4096)
+			resp.Request = &http.Request{URL: u}
+			if rerr := f.refusal(resp, body, l.num, time.Now()); rerr != nil {
+				return rerr
+			}
+			return l.errorf("%s: handshake: HTTP %s: %s", u.Redacted(), resp.Status, excerpt(body))
+		}
+		return l.errorf("%s: %w", u.Redacted(), err)
+	}
+	l.ws = ws
+	gather := f.set.Gather
+	if f.set.Latency == Low {
+		gather = 0
+	}
+	l.sock.arm(l.burst, func() { f.count.gathers.Add(1) }, gather)
+	l.lastLife.Store(Mono(time.Now()))
+	l.lastData.Store(Mono(time.Now()))
+	ws.SetPingHandler(func(payload string) error {
+		f.count.pings.Add(1)
+		l.lastLife.Store(Mono(time.Now()))
+		// run answers: a reader that waits for the socket to take a pong, from a
+		// venue that waits for us to read, would wait for ever.
+		for {
+			select {
+			case l.pongs <- payload:
+				return nil
+			default:
+			}
+			select {
+			case <-l.pongs: // only the newest ping needs an answer (RFC 6455, 5.5.3)
+			default:
+			}
+		}
+	})
+	ws.SetPongHandler(func(string) error {
+		f.count.pongs.Add(1)
+		l.lastLife.Store(Mono(time.Now()))
+		return nil
+	})
+	ws.SetCloseHandler(func(int, string) error { return nil }) // run answers
+	return nil
+}
+
+// publish makes what run knows visible to Stats.
+func (l *link) publish(state string) {
+	st := &linkStat{url: l.url, state: state, subs: len(l.active), unacked: l.unacked, queued: len(l.queue), since: l.since}
+	if l.ws != nil {
+		if t, ok := l.ws.UnderlyingConn().(*tls.Conn); ok {
+			if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 {
+				st.certExpires = certs[0].NotAfter
+			}
+		}
+	}
+	l.stat.Store(st)
+}
+
+func (l *link) stats() ConnStats {
+	st := l.stat.Load()
+	c := ConnStats{Conn: l.num, Slot: l.slot.id, Class: l.ep.Class, URL: st.url, State: st.state, Subscriptions: st.subs, Unacked: st.unacked,
+		Queued: st.queued, Frames: l.pubFrames.Load(), Bytes: l.pubBytes.Load(), Since: st.since, CertExpires: st.certExpires,
+		Reconnects: int(l.slot.reconnects.Load())}
+	if l.replacing.Load() && st.state == "live" {
+		c.State = "replacing"
+	}
+	if n := l.lastLife.Load(); n != 0 {
+		c.LastLife = processStart.Add(time.Duration(n))
+	}
+	if n := l.lastData.Load(); n != 0 {
+		c.LastData = processStart.Add(time.Duration(n))
+	}
+	return c
+}

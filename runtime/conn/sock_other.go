@@ -1,0 +1,35 @@
+//go:build !linux
+
+package conn
+
+import (
+	"errors"
+	"io"
+	"syscall"
+	"time"
+)
+
+// Elsewhere nothing gathers, and a socket is read as it comes: newTicker fails.
+
+func lowWater(syscall.RawConn, int) error { return errors.ErrUnsupported }
+
+func (s *sock) tryRead(fd uintptr) bool {
+	n, err := syscall.Read(int(fd), s.p)
+	s.n, s.err = max(n, 0), err
+	switch {
+	case err == syscall.EINTR:
+		return s.tryRead(fd)
+	case err == syscall.EAGAIN:
+		s.err = errAgain
+		return !s.park
+	case err == nil && n == 0:
+		s.err = io.EOF
+	}
+	return true
+}
+
+type ticker struct{}
+
+func newTicker() (*ticker, error)  { return nil, errors.ErrUnsupported }
+func (*ticker) wait(time.Duration) {}
+func (*ticker) close()             {}

@@ -1,0 +1,620 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/marketprism/marketprism/runtime/conn"
+	"github.com/marketprism/marketprism/runtime/flow"
+	"github.com/marketprism/marketprism/runtime/host"
+	"github.com/marketprism/marketprism/runtime/journal"
+	"github.com/marketprism/marketprism/runtime/plan"
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/schema"
+	"github.com/marketprism/marketprism/sdk/source"
+	"github.com/marketprism/marketprism/sdk/wire"
+	"github.com/marketprism/marketprism/sdk/wire/shm"
+)
+
+// pollBytes is how much decoded output the lane takes at a time.
+const pollBytes = 256 << 10
+
+// feed is one venue and market while it runs.
+type feed struct {
+	e    *Engine
+	p    *plan.Feed
+	dir  string
+	log  zerolog.Logger
+	sync journal.Sync
+
+	frames, records *journal.Journal
+	processors      []processor
+	at              framesAt
+	lane            *flow.Lane
+	src             *host.Source
+	conn            *conn.Feed // nil in a replay
+	subs            map[subKey]source.Subscription
+
+	checkpointAt uint64 // frame position of the last checkpoint
+	checkpoint   int64  // frames bytes between checkpoints
+	wake         []func()
+	fullSince    atomic.Int64 // ns when the disk was full; 0: it isn't
+
+	mu    sync.Mutex
+	state string // starting, running, stopped: why
+	done  chan struct{}
+}
+
+// processor is a processor's instance on one feed, with its journal.
+type processor struct {
+	flow.Processor
+	journal *journal.Journal
+	name    string
+}
+
+type subKey struct {
+	channel market.Channel
+	symbol  string
+}
+
+// open recovers the feed's journals and its lane's state.
+func (e *Engine) openFeed(p *plan.Feed) (*feed, error) {
+	f := &feed{e: e, p: p, dir: filepath.Join(e.dir, "feeds", p.Name), state: "starting", done: make(chan struct{}),
+		log: e.log.With().Str("feed", p.Name).Logger(), subs: map[subKey]source.Subscription{}}
+	if err := os.MkdirAll(filepath.Join(f.dir, "checkpoints"), 0o755); err != nil {
+		return nil, fmt.Errorf("engine: feed %s: %w", p.Name, err)
+	}
+	var err error
+	if f.sync, err = journal.ParseSync(e.plan.Sync); err != nil {
+		return nil, err
+	}
+	var framesRec, recordsRec journal.Recovery
+	framesRec, err = f.openJournals(&recordsRec)
+	if err != nil {
+		f.closeJournals()
+		return nil, err
+	}
+	for _, c := range p.Channels {
+		if c.Derived {
+			continue
+		}
+		symbols := c.Symbols
+		if c.PerMarket || len(symbols) == 0 {
+			symbols = []string{""}
+		}
+		for _, s := range symbols {
+			f.subs[subKey{c.Channel, s}] = source.Subscription{Channel: c.Channel, Symbol: s, Config: c.Config}
+		}
+	}
+	f.at = framesAt{j: f.frames}
+	if err := f.makeLane(framesRec, recordsRec); err != nil {
+		f.closeJournals()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *feed) journalOptions(name string, content plan.Content) journal.Options {
+	o := journal.Options{Dir: filepath.Join(f.dir, name), Sync: f.sync, Locked: true, Logger: f.log, Reserve: content == plan.Frames,
+		Passed: func(holder string, from, to shm.Position) {
+			f.log.Error().Str("holder", holder).Uint64("from", from).Uint64("to", to).Msg("retention passed a reader: what it had not read is gone; raise max_size, or mend the reader")
+		}}
+	if content != plan.Frames {
+		o.Head = func() []byte { return f.e.registry.Head(f.p.Venue, market.MarketMixed) }
+		o.Above = f.e.above(name, f.p.Name)
+	}
+	for _, j := range f.e.plan.Journals {
+		if j.Feed == f.p.Name && j.Content == content && (content != plan.Derived || j.Name == name) {
+			o.SegmentBytes, o.MaxBytes, o.MaxAge = j.SegmentBytes, j.MaxBytes, time.Duration(j.MaxAge)
+		}
+	}
+	return o
+}
+
+func (f *feed) openJournals(recordsRec *journal.Recovery) (framesRec journal.Recovery, err error) {
+	if f.frames, framesRec, err = journal.Open(f.journalOptions("frames", plan.Frames)); err != nil {
+		return framesRec, err
+	}
+	f.reportRecovery("frames", framesRec)
+	if f.records, *recordsRec, err = journal.Open(f.journalOptions("records", plan.Records)); err != nil {
+		return framesRec, err
+	}
+	f.reportRecovery("records", *recordsRec)
+	for _, p := range f.e.plan.Processors {
+		for i, in := range p.Inputs {
+			if in.Feed != f.p.Name {
+				continue
+			}
+			name := p.Journals[i]
+			j, rec, err := journal.Open(f.journalOptions(name, plan.Derived))
+			if err != nil {
+				return framesRec, err
+			}
+			f.reportRecovery(name, rec)
+			made, err := newProcessor(p, in, j)
+			if err != nil {
+				return framesRec, errors.Join(err, j.Close())
+			}
+			f.processors = append(f.processors, processor{made, j, p.Name})
+		}
+	}
+	return framesRec, nil
+}
+
+func (f *feed) reportRecovery(what string, r journal.Recovery) {
+	if r.End == 0 {
+		return
+	}
+	ev := f.log.Info()
+	if r.Skipped > 0 || len(r.Damaged) > 0 {
+		ev = f.log.Warn()
+	}
+	ev.Str("journal", what).Bool("clean", r.Clean).Uint64("end", r.End).Uint64("skipped", r.Skipped).Uint64("truncated_bytes", r.Truncated).
+		Strs("damaged", r.Damaged).Msg("journal recovered")
+}
+
+// makeLane restores the lane from its newest usable checkpoint, and states in
+// the frames journal that time has passed since.
+func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
+	specs := make([]source.ChannelSpec, 0, len(f.p.Manifest.Channels))
+	specs = append(specs, f.p.Manifest.Channels...)
+	derive := false
+	var bookDepth int
+	for _, c := range f.p.Channels {
+		derive = derive || c.Derived && c.Channel == market.ChannelBBO
+		if c.Channel == market.ChannelBook {
+			bookDepth = int(c.Config.Int("depth"))
+		}
+	}
+	for _, i := range f.p.Instruments {
+		if _, _, err := f.e.registry.Ensure(market.Instrument{Venue: f.p.Venue, Market: f.p.Market, Symbol: i.Symbol, Name: i.Name}); err != nil {
+			return err
+		}
+	}
+	s := flow.Settings{Venue: f.p.Venue, Market: f.p.Market, Channels: specs, Depth: func(string) int { return bookDepth }, Registry: f.e.registry,
+		Frames: &f.at, Records: f.records, DeriveBBO: derive, Logger: f.log}
+	if f.e.opt.Replay == nil {
+		s.Actions = f
+	}
+	for _, p := range f.processors {
+		s.Processors = append(s.Processors, p)
+	}
+	restored, err := f.restore(s, framesRec, recordsRec)
+	if err != nil {
+		return err
+	}
+	f.checkpoint = f.journalOptions("frames", plan.Frames).SegmentBytes
+	if f.checkpoint <= 0 {
+		f.checkpoint = 64 << 20
+	}
+	if framesRec.End > 0 {
+		n := flow.Note{Note: flow.NoteDown, From: framesRec.LastWall, Detail: "the runtime was killed"}
+		if framesRec.Clean {
+			n.Note, n.Detail = flow.NoteStopped, "the runtime was stopped"
+		}
+		if err := note(f.frames, source.InputGap, 0, n); err != nil {
+			return err
+		}
+	}
+	if !restored {
+		f.lane.Decoded(framesRec.End)
+	}
+	if f.e.opt.Replay != nil { // a replay's journal holds nothing of this moment
+		return nil
+	}
+	return note(f.frames, source.InputNote, 0, flow.Note{Note: flow.NoteStart, Plan: f.e.plan.Digest, Build: f.e.opt.Build, Plugin: f.p.Manifest.Version})
+}
+
+func (f *feed) restore(s flow.Settings, framesRec, recordsRec journal.Recovery) (bool, error) {
+	dir := filepath.Join(f.dir, "checkpoints")
+	at, err := flow.Checkpoints(dir)
+	if err != nil {
+		return false, err
+	}
+	for i := len(at) - 1; i >= 0; i-- {
+		if at[i] > framesRec.End || at[i] < framesRec.Oldest {
+			continue
+		}
+		b, err := flow.ReadCheckpoint(dir, at[i])
+		if err != nil {
+			f.log.Warn().Err(err).Uint64("checkpoint", at[i]).Msg("checkpoint can't be read; the one before is tried")
+			continue
+		}
+		f.lane = flow.New(s)
+		records, procs, err := f.lane.Restore(b)
+		if err == nil {
+			err = f.lane.Output().Resume(f.records.Dir(), min(records, recordsRec.End), recordsRec.End)
+		}
+		for n := range procs {
+			if err == nil {
+				j := f.processors[n].journal
+				err = f.processors[n].Output().Resume(j.Dir(), min(procs[n], j.Tail()), j.Tail())
+			}
+		}
+		if err == nil {
+			f.checkpointAt = at[i]
+			return true, nil
+		}
+		f.log.Warn().Err(err).Uint64("checkpoint", at[i]).Msg("checkpoint can't be used; the one before is tried")
+	}
+	f.lane = flow.New(s)
+	if framesRec.End > 0 {
+		f.log.Warn().Msg("no usable checkpoint: books start anew, and frames that were not decoded before the restart stay in the frames journal only; replay them with marketprism replay")
+	}
+	return false, nil
+}
+
+// Signal, Snapshot, Resubscribe and Reconnect implement flow.Actions.
+func (f *feed) Signal(c uint32, s source.Signal) { f.conn.Signal(c, s) }
+
+// Snapshot requests a book snapshot.
+func (f *feed) Snapshot(symbol string) {
+	if sub, ok := f.subs[subKey{market.ChannelBook, symbol}]; ok {
+		f.conn.Snapshot(sub)
+	}
+}
+
+// Resubscribe renews one symbol's channel.
+func (f *feed) Resubscribe(ch market.Channel, symbol string) {
+	if sub, ok := f.subs[subKey{ch, symbol}]; ok {
+		f.conn.Resubscribe(sub)
+	}
+}
+
+// Reconnect replaces a connection.
+func (f *feed) Reconnect(c uint32, why string) { f.conn.Reconnect(c, why) }
+
+// prepare makes the feed's processes and connections; run starts them.
+func (f *feed) prepare(budgets *conn.Budgets) error {
+	var spec host.Spec
+	for _, p := range f.e.plan.Processes {
+		if p.Kind == wire.KindSource && p.Name == "source/"+f.p.Name {
+			spec = host.Spec{Kind: wire.KindSource, Name: p.Plugin, Path: p.Path, SHA256: p.SHA256}
+		}
+	}
+	channels := map[market.Channel]schema.Values{}
+	for _, c := range f.p.Channels {
+		if !c.Derived {
+			channels[c.Channel] = c.Config
+		}
+	}
+	settings := source.DecoderSettings{Market: f.p.Market, Config: f.p.Config, Channels: channels}
+	if f.e.opt.Replay != nil {
+		settings.Channels = nil
+	}
+	var err error
+	f.src, err = f.e.host.NewSource(host.SourceSpec{Spec: spec, Label: "source/" + f.p.Name, Journal: f.frames, Settings: settings,
+		Latency: wire.Latency(f.e.plan.Latency), RestartFrom: f.restartFrom})
+	if err != nil || f.e.opt.Replay != nil {
+		return err
+	}
+	f.conn, err = conn.New(conn.Settings{Venue: f.p.Venue, Spec: f.p.Spec, Channels: f.channelSpecs(), Config: f.p.Config, Renderer: f.src,
+		Frames: &framesJournal{f.frames, f.diskFull}, Budgets: budgets, Logger: f.log, Events: f.event, Latency: conn.Latency(f.e.plan.Latency),
+		Proxy: f.e.opt.Proxy, CatalogueEvery: f.catalogueEvery()})
+	if err != nil {
+		return err
+	}
+	subs := make([]source.Subscription, 0, len(f.subs))
+	for _, c := range f.p.Channels { // in the plan's order, which sharding follows
+		if c.Derived || c.Channel == market.ChannelInstruments && c.Transport == source.Poll {
+			continue
+		}
+		symbols := c.Symbols
+		if c.PerMarket || len(symbols) == 0 {
+			symbols = []string{""}
+		}
+		for _, s := range symbols {
+			subs = append(subs, f.subs[subKey{c.Channel, s}])
+		}
+	}
+	return f.conn.SetSubscriptions(subs)
+}
+
+// catalogueEvery asks for the catalogue only where a pipeline wants it.
+func (f *feed) catalogueEvery() time.Duration {
+	for _, c := range f.p.Channels {
+		if c.Channel == market.ChannelInstruments {
+			return 0 // the default
+		}
+	}
+	return -1
+}
+
+func (f *feed) channelSpecs() []source.ChannelSpec {
+	var out []source.ChannelSpec
+	for _, c := range f.p.Channels {
+		if !c.Derived {
+			out = append(out, c.Spec)
+		}
+	}
+	return out
+}
+
+// restartFrom says where a new plugin process begins.
+func (f *feed) restartFrom() (shm.Position, []wire.Remembered) {
+	var out []wire.Remembered
+	for _, r := range f.lane.Remembered() {
+		rec, err := f.at.At(r.Pos)
+		if err != nil {
+			f.log.Error().Err(err).Uint64("frame", r.Pos).Msg("a remembered frame can't be read: its connection is replaced")
+			if f.conn != nil {
+				f.conn.Reconnect(r.Conn, "a remembered frame was lost")
+			}
+			continue
+		}
+		out = append(out, wire.Remembered{Kind: source.InputKind(rec.Kind), Conn: rec.Conn, Recv: rec.Wall, Pos: rec.Pos, Payload: append([]byte(nil), rec.Payload...)})
+	}
+	return f.lane.Next(), out
+}
+
+func (f *feed) diskFull(from int64) {
+	if f.fullSince.CompareAndSwap(0, from) {
+		f.log.Error().Str("dir", f.frames.Dir()).Msg("the disk is full: connections are closed until there is room; free space, or lower max_size in the journal block")
+		n := flow.Note{Note: flow.NoteDropped, From: from, Detail: "the disk was full"}
+		wall, mono := stamp()
+		if _, err := f.frames.AppendReserved(shm.Header{Kind: uint8(source.InputGap), Wall: wall, Mono: mono}, n.Encode()); err != nil {
+			f.log.Error().Err(err).Msg("the gap could not be written into the reserved segment")
+		}
+		f.frames.Ring()
+	}
+}
+
+// event is what the connections have to say; they log it themselves.
+func (f *feed) event(ev conn.Event) {
+	if ev.Kind == conn.EventOpen {
+		f.fullSince.Store(0)
+	}
+	var n flow.Note
+	switch ev.Kind {
+	case conn.EventSubscribed:
+		n = flow.Note{Note: flow.NoteSubscribed, Subs: ev.Subs}
+	case conn.EventStale:
+		n = flow.Note{Note: flow.NoteStale, Detail: ev.Detail}
+	default:
+		return
+	}
+	if err := note(f.frames, source.InputNote, ev.Conn, n); err != nil {
+		f.log.Error().Err(err).Msg("a note could not be journalled")
+	}
+}
+
+func (f *feed) setState(s string) {
+	f.mu.Lock()
+	f.state = s
+	f.mu.Unlock()
+}
+
+// run collects until stop ends, then drains: connections close, what was read
+// is decoded and journalled. hard ends everything at once.
+func (f *feed) run(hard context.Context, stop <-chan struct{}) error {
+	defer close(f.done)
+	ctx, cancel := context.WithCancel(hard)
+	defer cancel()
+	g, gctx := errgroup.WithContext(ctx)
+	bg, bgCancel := context.WithCancel(ctx) // ends after the lane has drained
+	defer bgCancel()
+	for _, j := range f.allJournals() {
+		g.Go(func() error { return j.Run(bg) })
+	}
+	g.Go(func() error {
+		err := f.src.Run(bg)
+		if q := new(host.QuarantineError); errors.As(err, &q) {
+			_ = note(f.frames, source.InputNote, 0, flow.Note{Note: flow.NoteQuarantine, Detail: err.Error()}) // reported below as well
+		}
+		return err
+	})
+	collecting, collectCancel := context.WithCancel(gctx)
+	defer collectCancel()
+	connDone := make(chan struct{})
+	if f.conn != nil {
+		g.Go(func() error { f.tickTimers(collecting); return nil })
+		g.Go(func() error {
+			defer close(connDone)
+			err := f.conn.Run(collecting)
+			if err != nil && collecting.Err() == nil {
+				f.setState(err.Error())
+				f.log.Error().Err(err).Msg("the feed stops; others go on")
+				return nil
+			}
+			return nil
+		})
+	} else {
+		close(connDone)
+	}
+	drained := make(chan struct{})
+	g.Go(func() error {
+		defer bgCancel()
+		return f.runLane(gctx, drained)
+	})
+	g.Go(func() error {
+		select {
+		case <-stop:
+		case <-gctx.Done():
+			return nil
+		}
+		f.setState("draining")
+		var err error
+		if f.conn != nil {
+			err = note(f.frames, source.InputNote, 0, flow.Note{Note: flow.NoteStopping})
+			collectCancel()
+			<-connDone
+			err = errors.Join(err, note(f.frames, source.InputNote, 0, flow.Note{Note: flow.NoteStop}))
+		}
+		close(drained)
+		return err
+	})
+	f.setState("running")
+	err := g.Wait()
+	if errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) {
+		err = nil
+	}
+	if err != nil {
+		f.setState(err.Error())
+		return fmt.Errorf("engine: feed %s: %w", f.p.Name, err)
+	}
+	f.setState("stopped")
+	return nil
+}
+
+// tickTimers journals that time passes.
+func (f *feed) tickTimers(ctx context.Context) {
+	t := time.NewTicker(f.e.timerEvery(f.p.Name))
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			wall, mono := stamp()
+			if _, err := f.frames.Append(shm.Header{Kind: uint8(source.InputTimer), Wall: wall, Mono: mono}, nil); err != nil && !errors.Is(err, journal.ErrDiskFull) {
+				f.log.Error().Err(err).Msg("a timer could not be journalled")
+			}
+			f.frames.Ring()
+		}
+	}
+}
+
+// runLane is the feed's event loop.
+func (f *feed) runLane(ctx context.Context, drained <-chan struct{}) error {
+	var b host.Batch
+	unblock := context.AfterFunc(ctx, f.src.Interrupt)
+	defer unblock()
+	go func() { // the lane sleeps in Wait: draining must wake it
+		select {
+		case <-drained:
+			f.src.Interrupt()
+		case <-ctx.Done():
+		}
+	}()
+	draining := false
+	for ctx.Err() == nil {
+		if err := f.src.Poll(&b, pollBytes); err != nil {
+			return err
+		}
+		for i := range b.Entries {
+			e := &b.Entries[i]
+			if err := f.lane.Process(b.Generation, e.Pos, e.Next, e.Data); err != nil {
+				if errors.Is(err, flow.ErrPlugin) {
+					f.src.Reject(err)
+					break
+				}
+				return err
+			}
+		}
+		f.lane.Decoded(b.Upto)
+		if len(b.Entries) > 0 {
+			f.ring()
+			if f.lane.Next() >= f.checkpointAt+uint64(f.checkpoint) {
+				if err := f.writeCheckpoint(); err != nil {
+					f.log.Error().Err(err).Msg("checkpoint failed: a restart begins at the one before")
+				}
+			}
+			continue
+		}
+		if !draining {
+			select {
+			case <-drained:
+				draining = true
+			default:
+			}
+		}
+		if draining && f.lane.Next() >= f.frames.Tail() {
+			err := f.lane.Flush()
+			f.ring()
+			return errors.Join(err, f.writeCheckpoint())
+		}
+		f.src.Wait(time.Second)
+	}
+	return ctx.Err()
+}
+
+func (f *feed) ring() {
+	f.records.Ring()
+	for _, p := range f.processors {
+		p.journal.Ring()
+	}
+	for _, w := range f.wake {
+		w()
+	}
+}
+
+func (f *feed) writeCheckpoint() error {
+	b, err := f.lane.Save()
+	if err != nil {
+		return err
+	}
+	at := f.lane.Next()
+	dir := filepath.Join(f.dir, "checkpoints")
+	if err := flow.WriteCheckpoint(dir, at, b); err != nil {
+		return err
+	}
+	f.checkpointAt = at
+	f.frames.Hold("checkpoint", at)
+	return flow.DropCheckpoints(dir, f.frames.Oldest())
+}
+
+func (f *feed) allJournals() []*journal.Journal {
+	js := []*journal.Journal{f.frames, f.records}
+	for _, p := range f.processors {
+		js = append(js, p.journal)
+	}
+	return js
+}
+
+func (f *feed) closeJournals() error {
+	var errs []error
+	f.at.close()
+	for _, j := range f.allJournals() {
+		if j != nil {
+			errs = append(errs, j.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// journalNamed gives a journal by its plan name.
+func (f *feed) journalNamed(sel plan.Selection) *journal.Journal {
+	if sel.Processor == "" {
+		return f.records
+	}
+	for _, p := range f.processors {
+		if p.name == sel.Processor {
+			return p.journal
+		}
+	}
+	return nil
+}
+
+// ready says whether the feed is collecting, else what it waits for.
+func (f *feed) ready() (bool, string) {
+	f.mu.Lock()
+	state := f.state
+	f.mu.Unlock()
+	if state != "running" {
+		return false, state
+	}
+	if st := f.src.State(); st.Phase != host.Running {
+		return false, fmt.Sprintf("plugin %s: %s", st.Phase, st.Why)
+	}
+	if f.conn != nil {
+		for _, c := range f.conn.Stats() {
+			if c.State != conn.StateLive {
+				return false, fmt.Sprintf("connection %d: %s", c.Conn, c.State)
+			}
+		}
+	}
+	if b, s := f.lane.Counts.Books.Load(), f.lane.Counts.BooksSynced.Load(); s < b {
+		return false, fmt.Sprintf("%d of %d books synchronised", s, b)
+	}
+	return true, ""
+}

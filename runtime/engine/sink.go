@@ -1,0 +1,436 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/marketprism/marketprism/runtime/flow"
+	"github.com/marketprism/marketprism/runtime/host"
+	"github.com/marketprism/marketprism/runtime/journal"
+	"github.com/marketprism/marketprism/runtime/pipefile"
+	"github.com/marketprism/marketprism/runtime/plan"
+	"github.com/marketprism/marketprism/sdk/fault"
+	sinkapi "github.com/marketprism/marketprism/sdk/sink"
+	"github.com/marketprism/marketprism/sdk/wire"
+	"github.com/marketprism/marketprism/sdk/wire/ring"
+	"github.com/marketprism/marketprism/sdk/wire/shm"
+)
+
+// Backoff of a sink whose store fails.
+const (
+	sinkBackoffMin = 100 * time.Millisecond
+	sinkBackoffMax = 30 * time.Second
+)
+
+// sinkDriver hands a sink its batches: it keeps the cursors, makes a batch's
+// boundaries durable before the first write, and repeats the same range until
+// the store has it. One goroutine runs it.
+type sinkDriver struct {
+	e      *Engine
+	p      *plan.Sink
+	log    zerolog.Logger
+	proc   *host.Sink
+	tracks []*track
+	wait   time.Duration // of a batch since its first record
+
+	woken  chan struct{}
+	asleep atomic.Bool // wants to be woken by new records
+	opened bool
+	batch  uint64
+	res    []host.Result
+
+	Records, Batches, Rolls, Retries, Passed atomic.Int64
+	CommitWall                               atomic.Int64 // receive time of the last record committed
+
+	mu    sync.Mutex
+	state string
+	fatal error
+}
+
+// track is a sink's place in one journal. All positions are the journal's.
+type track struct {
+	name   string
+	j      *journal.Journal
+	slot   *journal.Slot
+	st     journal.State
+	reader *shm.Reader // finds where batches end
+
+	sent   shm.Position // written up to here; beyond the cursor only where commits roll
+	end    shm.Position // scanned up to here: the end of the batch being gathered
+	count  int          // records of it
+	first  time.Time    // when its first record was seen
+	wall   int64        // receive time of its last record
+	roll   time.Time    // when the first record after the last roll was written
+	bytes  int64        // pending in the sink
+	flying bool         // a request is unanswered
+	again  time.Time    // not before: backoff
+	tries  int
+}
+
+func (e *Engine) newSink(p *plan.Sink) (*sinkDriver, error) {
+	d := &sinkDriver{e: e, p: p, log: e.log.With().Str("sink", p.Name).Logger(), woken: make(chan struct{}, 1), state: "starting",
+		wait: time.Duration(p.Batch.MaxWait)}
+	if e.plan.Latency == pipefile.LatencyLow && p.Commit == sinkapi.CommitBatch {
+		d.wait = 0
+	}
+	spec := host.SinkSpec{Label: "sink/" + p.Name, Config: p.Config, WorkDir: e.opt.WorkDir, Wake: d.wakeUp}
+	for _, pr := range e.plan.Processes {
+		if pr.Kind == wire.KindSink && pr.Name == "sink/"+p.Name {
+			spec.Spec = host.Spec{Kind: wire.KindSink, Name: pr.Plugin, Path: pr.Path, SHA256: pr.SHA256}
+		}
+	}
+	byJournal := map[*journal.Journal]bool{}
+	for _, in := range p.Inputs {
+		f := e.feedNamed(in.Feed)
+		j := f.journalNamed(in)
+		sel := wire.Select{Journal: in.Journal, Kinds: in.Kinds, Venue: f.p.Venue, Market: f.p.Market}
+		for _, i := range in.Instruments {
+			sel.Symbols = append(sel.Symbols, i.Symbol)
+		}
+		if e.opt.Replay != nil {
+			sel = wire.Select{Journal: in.Journal}
+		}
+		spec.Selection = append(spec.Selection, sel)
+		if byJournal[j] {
+			continue
+		}
+		byJournal[j] = true
+		slot, err := e.cursors.Slot(p.Name + "|" + in.Journal)
+		if err != nil {
+			return nil, err
+		}
+		t := &track{name: in.Journal, j: j, slot: slot, st: slot.Load()}
+		if t.st.Journal != j.ID() { // a journal that was moved away and made anew, or the first start
+			t.st = journal.State{Journal: j.ID(), Cursor: j.Oldest()}
+			slot.Store(t.st)
+		}
+		if t.reader, err = shm.OpenReader(j.Dir(), t.st.Cursor, nil); err != nil {
+			return nil, err
+		}
+		t.rewind()
+		j.Hold("sink "+p.Name, t.st.Cursor)
+		d.tracks = append(d.tracks, t)
+		spec.Journals = append(spec.Journals, host.JournalRef{Name: in.Journal, Journal: j, Cursor: func() shm.Position { return slot.Load().Cursor },
+			Venue: f.p.Venue, Market: f.p.Market})
+		f.wake = append(f.wake, d.newRecords)
+	}
+	var err error
+	d.proc, err = e.host.NewSink(spec)
+	return d, err
+}
+
+// rewind goes back to the cursor: what was written and not committed is gone.
+func (t *track) rewind() {
+	t.sent, t.end, t.count, t.bytes, t.flying = t.st.Cursor, t.st.Cursor, 0, 0, false
+	_ = t.reader.Reset(t.st.Cursor, ^uint64(7)) // no I/O
+}
+
+// wakeUp is called by the host when the plugin answers.
+func (d *sinkDriver) wakeUp() {
+	select {
+	case d.woken <- struct{}{}:
+	default:
+	}
+}
+
+// newRecords is called by a lane behind each burst; it costs one load unless
+// the driver sleeps for want of records.
+func (d *sinkDriver) newRecords() {
+	if d.asleep.Load() && d.asleep.CompareAndSwap(true, false) {
+		d.wakeUp()
+	}
+}
+
+func (d *sinkDriver) setState(s string) {
+	d.mu.Lock()
+	d.state = s
+	d.mu.Unlock()
+}
+
+// run writes until drain is closed and everything that the journals hold is
+// committed, or ctx ends.
+func (d *sinkDriver) run(ctx context.Context, drain <-chan struct{}) error {
+	procCtx, stop := context.WithCancel(ctx)
+	defer stop()
+	procDone := make(chan error, 1)
+	go func() { procDone <- d.proc.Run(procCtx) }()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	draining := false
+	for {
+		err := d.results()
+		if err == nil {
+			err = d.fatal
+		}
+		if err != nil {
+			d.setState(err.Error())
+			stop()
+			<-procDone
+			return err
+		}
+		now := time.Now()
+		next := time.Duration(-1) // until there is something to do
+		idle := true
+		for _, t := range d.tracks {
+			w, busy, err := d.advance(t, now, draining)
+			if err != nil {
+				d.fatal = err
+			}
+			idle = idle && !busy
+			if w >= 0 && (next < 0 || w < next) {
+				next = w
+			}
+		}
+		if d.fatal != nil {
+			continue
+		}
+		if draining && idle {
+			stop()
+			d.setState("stopped")
+			return <-procDone
+		}
+		if next < 0 || d.wait == 0 {
+			d.asleep.Store(true)
+			if d.fresh() { // between the scan and the flag
+				d.asleep.Store(false)
+				continue
+			}
+		}
+		if d.proc.Arm() {
+			continue
+		}
+		if next < 0 {
+			next = time.Second
+		}
+		timer.Reset(next)
+		select {
+		case <-d.woken:
+		case <-timer.C:
+		case <-ctx.Done():
+			<-procDone
+			return ctx.Err()
+		case <-drain:
+			draining, drain = true, nil
+		}
+		d.asleep.Store(false)
+	}
+}
+
+// fresh says whether a journal has records beyond what was scanned.
+func (d *sinkDriver) fresh() bool {
+	for _, t := range d.tracks {
+		if !t.flying && t.reader.Cursor() < t.j.Tail() && t.reader.Ready() {
+			return true
+		}
+	}
+	return false
+}
+
+// advance submits what is due on one track. It returns how long until more may
+// be due (negative: only new records or answers make a difference), and
+// whether anything is left to do before the track is drained.
+func (d *sinkDriver) advance(t *track, now time.Time, draining bool) (wait time.Duration, busy bool, err error) {
+	if !d.opened || t.flying {
+		return -1, true, nil
+	}
+	if now.Before(t.again) {
+		return t.again.Sub(now), true, nil
+	}
+	roll := d.p.Commit == sinkapi.CommitRoll
+	intent := t.st.IntentTo > t.st.IntentFrom
+	switch {
+	case intent && !roll:
+		return -1, true, d.submit(t, ring.OpWrite, t.st.IntentFrom, t.st.IntentTo)
+	case intent && t.sent >= t.st.IntentTo:
+		return -1, true, d.submit(t, ring.OpFlush, t.st.IntentFrom, t.st.IntentTo)
+	}
+	limit := ^uint64(7)
+	if intent {
+		limit = t.st.IntentTo
+	}
+	if err := d.scan(t, now, limit); err != nil {
+		return -1, true, err
+	}
+	full := t.count >= d.p.Batch.MaxRecords || intent && t.end >= limit
+	if t.count > 0 || t.end > t.sent {
+		due := t.first.Add(d.wait).Sub(now)
+		if full || due <= 0 || draining {
+			if !roll {
+				t.st.IntentFrom, t.st.IntentTo, t.st.Batch = t.st.Cursor, t.end, t.st.Batch+1
+				if err := t.slot.Commit(t.st); err != nil {
+					return -1, true, err
+				}
+			}
+			return -1, true, d.submit(t, ring.OpWrite, t.sent, t.end)
+		}
+		wait = due
+	} else {
+		wait = -1
+	}
+	if roll && t.sent > t.st.Cursor && t.count == 0 {
+		due := t.roll.Add(time.Duration(d.p.Roll.Every)).Sub(now)
+		if due <= 0 || t.bytes >= d.p.Roll.MaxBytes || draining {
+			t.st.IntentFrom, t.st.IntentTo, t.st.Batch = t.st.Cursor, t.sent, t.st.Batch+1
+			if err := t.slot.Commit(t.st); err != nil {
+				return -1, true, err
+			}
+			return -1, true, d.submit(t, ring.OpFlush, t.st.Cursor, t.sent)
+		}
+		if wait < 0 || due < wait {
+			wait = due
+		}
+	}
+	return wait, t.count > 0 || roll && t.sent > t.st.Cursor, nil
+}
+
+// scan extends the batch being gathered over what the journal has, up to the
+// batch's size.
+func (d *sinkDriver) scan(t *track, now time.Time, limit shm.Position) error {
+	for t.count < d.p.Batch.MaxRecords && t.end < limit {
+		rec, ok, err := t.reader.Next()
+		var lapped shm.ErrLapped
+		switch {
+		case errors.As(err, &lapped):
+			// The sink's policy is drop_oldest: its cursor moves, the journal's
+			// Passed callback and the counter tell of it.
+			d.Passed.Add(1)
+			d.log.Error().Uint64("from", lapped.From).Uint64("to", lapped.To).Msg("records were dropped for this sink: retention passed its cursor")
+			if t.count == 0 && t.sent == t.st.Cursor {
+				t.st.Cursor, t.st.IntentFrom, t.st.IntentTo = lapped.To, 0, 0
+				t.slot.Store(t.st)
+				t.rewind()
+			}
+			continue
+		case err != nil:
+			return fmt.Errorf("engine: sink %s: journal %s: %w", d.p.Name, t.name, err)
+		case !ok:
+			return nil
+		}
+		if t.end = rec.End(); rec.Kind >= flow.KindDefine {
+			continue
+		}
+		if t.count == 0 {
+			t.first = now
+		}
+		t.count++
+		t.wall = rec.Wall
+	}
+	return nil
+}
+
+func (d *sinkDriver) submit(t *track, op ring.Op, from, to shm.Position) error {
+	d.batch++
+	index := 0
+	for i := range d.tracks {
+		if d.tracks[i] == t {
+			index = i
+		}
+	}
+	err := d.proc.Submit(ring.Request{Batch: d.batch, Op: op, Journal: uint32(index), Epoch: uint32(t.j.Epoch()), From: from, To: to})
+	switch {
+	case err == nil:
+		t.flying = true
+	case errors.Is(err, host.ErrNotOpen):
+		d.opened = false
+	case !errors.Is(err, host.ErrFull):
+		return err
+	}
+	return nil
+}
+
+// results takes the plugin's answers.
+func (d *sinkDriver) results() error {
+	var err error
+	d.res, err = d.proc.Results(d.res[:0])
+	for i := range d.res {
+		r := &d.res[i]
+		if r.Opened {
+			d.opened = true
+			d.setState("running")
+			for _, t := range d.tracks {
+				t.rewind()
+			}
+			continue
+		}
+		t := d.tracks[r.Request.Journal]
+		t.flying = false
+		switch {
+		case r.Lost:
+			d.opened = false
+		case r.Failed:
+			d.failed(t, r)
+		default:
+			if err := d.done(t, r); err != nil {
+				return err
+			}
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// done takes a success.
+func (d *sinkDriver) done(t *track, r *host.Result) error {
+	t.tries = 0
+	if r.Pending >= 0 {
+		t.bytes = r.Pending
+	}
+	if r.Request.Op == ring.OpWrite {
+		d.Batches.Add(1)
+		d.Records.Add(r.Count)
+		if d.p.Commit == sinkapi.CommitRoll {
+			if t.sent == t.st.Cursor {
+				t.roll = time.Now()
+			}
+			t.sent, t.count = r.Request.To, 0
+			return nil
+		}
+	} else {
+		d.Rolls.Add(1)
+	}
+	t.st.Cursor, t.st.IntentFrom, t.st.IntentTo, t.st.Epoch = r.Request.To, 0, 0, t.j.Epoch()
+	t.sent, t.count = r.Request.To, 0
+	if t.end < t.sent { // a batch of a run before this one: the scan had not come so far
+		t.rewind()
+	}
+	if err := t.slot.Commit(t.st); err != nil {
+		return err
+	}
+	t.j.Hold("sink "+d.p.Name, t.st.Cursor)
+	d.CommitWall.Store(t.wall)
+	return nil
+}
+
+// failed takes a failure: the same range is tried again, unless no retry can help.
+func (d *sinkDriver) failed(t *track, r *host.Result) {
+	err := r.Err()
+	switch r.Kind {
+	case fault.Stop, fault.Skip:
+		d.fatal = fmt.Errorf("engine: sink %s: %s of %d to %d of %s is refused: %w", d.p.Name, r.Request.Op, r.Request.From, r.Request.To, t.name, err)
+		return
+	}
+	d.Retries.Add(1)
+	wait := min(sinkBackoffMin<<min(t.tries, 16), sinkBackoffMax)
+	wait = wait/2 + rand.N(wait/2+1)
+	t.tries++
+	t.again = time.Now().Add(max(wait, r.After))
+	d.log.Warn().Err(err).Dur("wait", time.Until(t.again)).Uint64("from", r.Request.From).Uint64("to", r.Request.To).Msg("the store refused a batch; it is tried again")
+}
+
+// lag is how many journal bytes wait for this sink.
+func (d *sinkDriver) lag() (n uint64) {
+	for _, t := range d.tracks {
+		n += t.j.Tail() - min(t.slot.Load().Cursor, t.j.Tail())
+	}
+	return n
+}

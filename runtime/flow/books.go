@@ -1,0 +1,165 @@
+package flow
+
+import (
+	"fmt"
+
+	"github.com/marketprism/marketprism/runtime/book"
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+func (l *Lane) newBook(i *market.Instrument, rule *source.BookRule) *book.Book {
+	depth := 0
+	if l.s.Depth != nil {
+		depth = l.s.Depth(i.Symbol)
+	}
+	b := book.New(*rule, book.Options{SubscribedDepth: depth})
+	if i.Precision.Known {
+		b.SetPrecision(i.Precision)
+	}
+	return b
+}
+
+// applyBook feeds a book record to its book, which emits it, and acts on what
+// that came to.
+func (l *Lane) applyBook(in *instrument, st *stream, rule *source.BookRule, v market.View) {
+	if in.book == nil {
+		in.book = l.newBook(in.inst, rule)
+		l.Counts.Books.Add(1)
+	}
+	was := in.book.Synced()
+	o := in.book.Apply(v, l.bookOut)
+	l.outcome(in, st, rule, o, was)
+}
+
+func (l *Lane) outcome(in *instrument, st *stream, rule *source.BookRule, o book.Outcome, was bool) {
+	if o.Repaired && st.Open.Cause != market.CauseNone {
+		l.closed(in, st, "snapshot", in.book.Seq(), l.recv, market.None)
+	}
+	switch o.Verdict {
+	case book.VerdictApplied:
+		in.version++
+	case book.VerdictRefused:
+		l.s.Logger.Warn().Str("symbol", in.inst.Symbol).Uint64("frame", l.pos).Str("reason", o.Reason).Msg("book record refused")
+	}
+	if o.Cause != market.CauseNone {
+		detail := o.Reason
+		if o.Cause == market.CauseChecksum {
+			l.Counts.ChecksumsBad.Add(1)
+			detail = fmt.Sprintf("the venue's checksum is %d, ours %d", o.Want, o.Got)
+		}
+		l.openBook(in, st, o.Cause, o.FromSeq, o.ToSeq, o.Missing, detail)
+	}
+	if o.Crossed && !rule.CrossedLegal {
+		if !in.crossed {
+			in.crossed = true
+			l.Counts.Crossed.Add(1)
+			l.resync(in, "best bid is not below best ask")
+			return
+		}
+	} else if o.Verdict == book.VerdictApplied {
+		in.crossed = false
+	}
+	if now := in.book.Synced(); now != was {
+		if now {
+			l.Counts.BooksSynced.Add(1)
+		} else {
+			l.Counts.BooksSynced.Add(-1)
+		}
+	}
+	if o.Need != "" {
+		l.recover(in, o.Need)
+	}
+	if o.BestChanged && l.s.DeriveBBO && in.book.Synced() {
+		l.deriveBBO(in)
+	}
+}
+
+// openBook publishes that a book broke; the record is closed by the snapshot.
+func (l *Lane) openBook(in *instrument, st *stream, c market.Cause, from, to, missing int64, detail string) {
+	if st.Open.Cause != market.CauseNone {
+		return
+	}
+	st.Gaps++
+	l.Counts.Gaps.Add(1)
+	fromTs := st.PrevRecv
+	ref := l.publish(in, market.Quality{Cause: c, Of: market.ChannelBook, FromSeq: from, ToSeq: to, FromTs: fromTs, ToTs: market.None,
+		Missing: missing, Ref: market.None, Detail: []byte(detail)})
+	st.Open = openGap{c, ref, from, fromTs}
+}
+
+// recover asks the outside for what mends a book.
+func (l *Lane) recover(in *instrument, need source.Recovery) {
+	l.Counts.Resyncs.Add(1)
+	if l.s.Actions == nil {
+		return
+	}
+	switch need {
+	case source.RecoverRequest:
+		l.s.Actions.Snapshot(in.inst.Symbol)
+	case source.RecoverReconnect:
+		l.s.Actions.Reconnect(l.conn, "the book of "+in.inst.Symbol+" broke")
+	default:
+		l.s.Actions.Resubscribe(market.ChannelBook, in.inst.Symbol)
+	}
+}
+
+// resync builds one book anew, the others go on.
+func (l *Lane) resync(in *instrument, why string) {
+	if in.book == nil {
+		return
+	}
+	st := in.stream(market.ChannelBook, false, l.recv)
+	cause := market.CauseGap
+	if in.crossed {
+		cause = market.CauseCrossed
+	}
+	l.openBook(in, st, cause, in.book.Seq(), market.None, market.None, why)
+	l.void(in, cause)
+	need := source.RecoverResubscribe
+	if spec := l.specs[market.ChannelBook]; spec != nil && spec.Book != nil && spec.Book.Recovery != "" {
+		need = spec.Book.Recovery
+	}
+	l.recover(in, need)
+}
+
+func (l *Lane) void(in *instrument, c market.Cause) {
+	if in.book.Synced() {
+		l.Counts.BooksSynced.Add(-1)
+	}
+	in.book.Void(c, l.bookOut)
+}
+
+func (l *Lane) deriveBBO(in *instrument) {
+	bid, okB := in.book.Best(book.Bids)
+	ask, okA := in.book.Best(book.Asks)
+	if !okB || !okA {
+		return
+	}
+	b := market.BBO{Header: l.header(in, market.KindBBO, market.ChannelBBO), BidPrice: bid.Price, BidAmount: bid.Amount,
+		AskPrice: ask.Price, AskAmount: ask.Amount}
+	b.Seq = in.book.Seq()
+	b.Key = market.KeySeq(in.seed, market.KindBBO, b.Seq)
+	l.scratch = b.AppendTo(l.scratch[:0])
+	l.emit(market.View(l.scratch))
+}
+
+// Books calls f for every book, in order of instrument id, with a header for a
+// record about it and the number of changes that the book has seen.
+func (l *Lane) Books(f func(i *market.Instrument, b *book.Book, version uint64, h market.Header)) {
+	for _, in := range l.ordered() {
+		if in.book != nil {
+			f(in.inst, in.book, in.version, l.header(in, market.KindBookSnapshot, market.ChannelBook))
+		}
+	}
+}
+
+// Flush ends the feed: what books still hold leaves unsynced.
+func (l *Lane) Flush() error {
+	for _, in := range l.ordered() {
+		if in.book != nil {
+			in.book.Flush(l.bookOut)
+		}
+	}
+	return l.out.Err
+}

@@ -1,0 +1,191 @@
+package flow
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/marketprism/marketprism/sdk/market"
+)
+
+// A checkpoint is a lane's whole state at a frame position, so that a restart
+// may begin there. Records derived again from there on, up to the last one in
+// the records journal, are recognised and not journalled twice.
+
+const checkpointVersion = 1
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+type savedLane struct {
+	Version    int
+	Layout     int
+	Frames     uint64 // where to begin
+	Records    uint64 // tail of the records journal at that moment
+	Now, Hour  int64
+	Stopping   bool
+	Remembered []Remembered
+	Insts      []savedInstrument
+	Processors [][]byte
+}
+
+type savedInstrument struct {
+	ID      market.InstrumentID
+	Streams []*stream
+	Book    []byte
+	Crossed bool
+	Version uint64
+}
+
+// Save appends the lane's state to b.
+func (l *Lane) Save() ([]byte, error) {
+	s := savedLane{Version: checkpointVersion, Layout: market.LayoutVersion, Frames: l.next, Records: l.out.Journal.Tail(),
+		Now: l.now, Hour: l.hour, Stopping: l.stopping, Remembered: l.remembered}
+	for _, in := range l.ordered() {
+		si := savedInstrument{ID: in.inst.ID, Streams: in.streams, Crossed: in.crossed, Version: in.version}
+		if in.book != nil {
+			si.Book = in.book.AppendState(nil)
+		}
+		s.Insts = append(s.Insts, si)
+	}
+	for _, p := range l.s.Processors {
+		s.Processors = append(s.Processors, p.State())
+	}
+	var buf bytes.Buffer
+	buf.Write(make([]byte, 8))
+	if err := gob.NewEncoder(&buf).Encode(s); err != nil {
+		return nil, fmt.Errorf("flow: checkpoint: %w", err)
+	}
+	b := buf.Bytes()
+	binary.LittleEndian.PutUint32(b, uint32(len(b)-8))
+	binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(b[8:], castagnoli))
+	return b, nil
+}
+
+// ErrCheckpoint is wrapped by errors of a checkpoint that can't be used.
+var ErrCheckpoint = errors.New("unusable checkpoint")
+
+// Restore takes over a saved state. It returns where the records journal stood,
+// and the processors' journals.
+func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error) {
+	if len(b) < 8 || int(binary.LittleEndian.Uint32(b)) != len(b)-8 || crc32.Checksum(b[8:], castagnoli) != binary.LittleEndian.Uint32(b[4:]) {
+		return 0, nil, fmt.Errorf("flow: %w: length or checksum differ", ErrCheckpoint)
+	}
+	var s savedLane
+	if err := gob.NewDecoder(bytes.NewReader(b[8:])).Decode(&s); err != nil {
+		return 0, nil, fmt.Errorf("flow: %w: %w", ErrCheckpoint, err)
+	}
+	if s.Version != checkpointVersion || s.Layout != market.LayoutVersion || len(s.Processors) != len(l.s.Processors) {
+		return 0, nil, fmt.Errorf("flow: %w: version %d, layout %d, %d processors", ErrCheckpoint, s.Version, s.Layout, len(s.Processors))
+	}
+	for i, p := range l.s.Processors {
+		at, err := p.Restore(s.Processors[i])
+		if err != nil {
+			return 0, nil, fmt.Errorf("flow: %w: %w", ErrCheckpoint, err)
+		}
+		processors = append(processors, at)
+	}
+	for _, si := range s.Insts {
+		inst := l.s.Registry.Get(si.ID)
+		if inst == nil {
+			return 0, nil, fmt.Errorf("flow: %w: instrument %d is in no table", ErrCheckpoint, si.ID)
+		}
+		in := &instrument{inst: inst, seed: market.KeySeed(inst.Venue, inst.Market, inst.Symbol), streams: si.Streams, crossed: si.Crossed, version: si.Version}
+		if si.Book != nil {
+			spec := l.specs[market.ChannelBook]
+			if spec == nil || spec.Book == nil {
+				return 0, nil, fmt.Errorf("flow: %w: a book of %s, whose market has none", ErrCheckpoint, inst.Symbol)
+			}
+			in.book = l.newBook(inst, spec.Book)
+			if err := in.book.Restore(si.Book); err != nil {
+				return 0, nil, fmt.Errorf("flow: %w: %w", ErrCheckpoint, err)
+			}
+		}
+		l.insts[si.ID] = in
+	}
+	l.next, l.now, l.hour, l.remembered, l.stopping = s.Frames, s.Now, s.Hour, s.Remembered, s.Stopping
+	l.countBooks()
+	return s.Records, processors, nil
+}
+
+func (l *Lane) countBooks() {
+	books, synced := int64(0), int64(0)
+	for _, in := range l.insts {
+		if in.book != nil {
+			books++
+			if in.book.Synced() {
+				synced++
+			}
+		}
+	}
+	l.Counts.Books.Store(books)
+	l.Counts.BooksSynced.Store(synced)
+}
+
+const checkpointExt = ".ckpt"
+
+// WriteCheckpoint writes b for a frame position into dir, whole or not at all.
+func WriteCheckpoint(dir string, pos uint64, b []byte) error {
+	name := filepath.Join(dir, fmt.Sprintf("%016x%s", pos, checkpointExt))
+	tmp := name + ".tmp"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o640)
+	if err != nil {
+		return fmt.Errorf("flow: checkpoint: %w", err)
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(tmp, name)
+	}
+	if err != nil {
+		_ = os.Remove(tmp)
+		return fmt.Errorf("flow: checkpoint: %w", err)
+	}
+	return nil
+}
+
+// Checkpoints lists the positions that dir has checkpoints of, ascending.
+func Checkpoints(dir string) ([]uint64, error) {
+	es, err := os.ReadDir(dir)
+	if os.IsNotExist(err) {
+		return nil, nil
+	}
+	var out []uint64
+	for _, e := range es {
+		if s, ok := strings.CutSuffix(e.Name(), checkpointExt); ok {
+			if p, err := strconv.ParseUint(s, 16, 64); err == nil {
+				out = append(out, p)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out, err
+}
+
+// ReadCheckpoint reads the checkpoint of a position.
+func ReadCheckpoint(dir string, pos uint64) ([]byte, error) {
+	return os.ReadFile(filepath.Join(dir, fmt.Sprintf("%016x%s", pos, checkpointExt)))
+}
+
+// DropCheckpoints removes checkpoints below floor, but never the newest.
+func DropCheckpoints(dir string, floor uint64) error {
+	ps, err := Checkpoints(dir)
+	if err != nil {
+		return err
+	}
+	for i, p := range ps {
+		if p < floor && i < len(ps)-1 {
+			if err := os.Remove(filepath.Join(dir, fmt.Sprintf("%016x%s", p, checkpointExt))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,388 @@
+package flow
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/rs/zerolog"
+
+	"github.com/marketprism/marketprism/runtime/book"
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/source"
+	"github.com/marketprism/marketprism/sdk/wire/shm"
+)
+
+// Journal is where a lane appends.
+type Journal interface {
+	Append(h shm.Header, payload []byte) (uint64, error)
+	Tail() uint64
+}
+
+// Frames gives a record of the feed's frames journal by its position.
+type Frames interface {
+	At(pos uint64) (shm.Record, error)
+}
+
+// Actions are what a lane asks of the outside: of the connections, never of
+// another lane. They must not block. In a replay nobody listens.
+type Actions interface {
+	Signal(conn uint32, s source.Signal)     // reply, acknowledgements, heartbeat, reconnect, maintenance
+	Snapshot(symbol string)                  // request a book snapshot
+	Resubscribe(ch market.Channel, s string) // one symbol's channel
+	Reconnect(conn uint32, why string)
+}
+
+// Processor makes records of its own out of a lane's state. It runs inside the
+// lane, so that what it makes is a function of the journal as well.
+type Processor interface {
+	// Tick is called when a timer of the frames journal fired.
+	Tick(now int64, l *Lane) error
+	// State is what Restore takes; Restore returns where the processor's
+	// journal stood.
+	State() []byte
+	Restore([]byte) (uint64, error)
+	Output() *Output
+}
+
+// Settings of a lane.
+type Settings struct {
+	Venue      string
+	Market     market.Market
+	Channels   []source.ChannelSpec
+	Depth      func(symbol string) int // subscribed book depth; 0: the venue's all
+	Registry   *Registry
+	Frames     Frames
+	Records    Journal
+	Actions    Actions // nil in a replay
+	DeriveBBO  bool    // the venue has no bbo channel and a pipeline wants one
+	Processors []Processor
+	Logger     zerolog.Logger
+}
+
+// Counts are a lane's counters; they are read while it runs.
+type Counts struct {
+	Entries, Records, Duplicates, Gaps, Missing, DecodeErrors atomic.Int64
+	Applied, Stale, Unsynced, Resyncs, ChecksumsBad, Crossed  atomic.Int64
+	BooksSynced, Books, Diverged                              atomic.Int64
+	LastRecv                                                  atomic.Int64 // receive time of the last frame handled
+	Next                                                      atomic.Int64 // position behind it
+}
+
+// Lane is a feed's event loop body. It is driven by one goroutine.
+type Lane struct {
+	s      Settings
+	specs  [256]*source.ChannelSpec
+	Counts Counts
+
+	gen   uint32
+	local []*instrument // by the plugin's id; 0 unused
+	insts map[market.InstrumentID]*instrument
+
+	pos, next uint64 // of the entry being handled, and behind it
+	recv      int64  // of the record or frame being handled
+	conn      uint32
+	index     uint16
+	stopping  bool  // connections that close now do so in order
+	now       int64 // of the last timer
+	hour      int64
+
+	remembered []Remembered
+	out        Output
+
+	scratch []byte
+	quality market.Quality
+	bookOut func(market.View)
+}
+
+// Remembered is a frame that a restarted decoder is fed first.
+type Remembered struct {
+	Pos  uint64
+	Conn uint32
+}
+
+// instrument is a lane's state of one instrument.
+type instrument struct {
+	inst    *market.Instrument
+	seed    uint64
+	streams []*stream // few: one a channel
+	book    *book.Book
+	crossed bool
+	version uint64 // of the book: applied snapshots and updates
+}
+
+// New makes a lane with empty state.
+func New(s Settings) *Lane {
+	l := &Lane{s: s, insts: map[market.InstrumentID]*instrument{}, local: make([]*instrument, 1), out: Output{Journal: s.Records}}
+	for i := range s.Channels {
+		c := &s.Channels[i]
+		for _, m := range c.Markets {
+			if m == s.Market || s.Market == market.MarketMixed && l.specs[c.Channel] == nil {
+				l.specs[c.Channel] = c
+			}
+		}
+	}
+	l.bookOut = func(v market.View) { l.emit(v) }
+	return l
+}
+
+// ErrPlugin is wrapped by errors that are the plugin's fault: it is to be
+// quarantined.
+var ErrPlugin = errors.New("malformed plugin output")
+
+// Next is the position behind the last entry handled: where a restarted plugin
+// begins.
+func (l *Lane) Next() uint64 { return l.next }
+
+// Decoded tells the lane that the plugin had nothing to say up to pos.
+func (l *Lane) Decoded(pos uint64) {
+	if pos > l.next {
+		l.next = pos
+		l.Counts.Next.Store(int64(pos))
+	}
+}
+
+// Remembered lists the frames that a restarted decoder is fed first.
+func (l *Lane) Remembered() []Remembered { return l.remembered }
+
+// Process handles what the plugin made of one frame: valid records and signals,
+// as host.Source.Poll hands them over. gen is the plugin process's number: ids
+// start anew with each.
+func (l *Lane) Process(gen uint32, pos, next uint64, data []byte) error {
+	if gen != l.gen {
+		l.gen, l.local = gen, l.local[:1]
+	}
+	if pos < l.next {
+		return fmt.Errorf("flow: %w: entry for frame %d after frame %d was handled", ErrPlugin, pos, l.next)
+	}
+	l.pos, l.index = pos, 0
+	l.Counts.Entries.Add(1)
+	for len(data) > 0 {
+		if source.IsSignal(data) {
+			sig, n, err := source.ParseSignal(data)
+			if err == nil {
+				err = l.signal(sig)
+			}
+			if err != nil {
+				return fmt.Errorf("flow: frame %d: %w: %w", pos, ErrPlugin, err)
+			}
+			data = data[n:]
+			continue
+		}
+		v := market.View(data)
+		v = v[:v.Size():v.Size()]
+		if err := l.record(v); err != nil {
+			return fmt.Errorf("flow: frame %d: %w: %w", pos, ErrPlugin, err)
+		}
+		data = data[len(v):]
+	}
+	l.next = next
+	l.Counts.Records.Store(l.out.Records)
+	l.Counts.Diverged.Store(l.out.Diverged)
+	return l.out.Err
+}
+
+// record takes one record of the plugin.
+func (l *Lane) record(v market.View) error {
+	id := v.Instrument()
+	if id == 0 || int(id) >= len(l.local) || l.local[id] == nil {
+		return fmt.Errorf("%s record of instrument %d, which was never defined", v.Kind(), id)
+	}
+	in := l.local[id]
+	v.SetInstrument(in.inst.ID)
+	v.SetPos(l.pos)
+	v.SetFlags(v.Flags() &^ market.FlagsRuntime)
+	l.recv, l.conn, l.index = v.TsRecv(), v.Conn(), v.Index()+1
+	l.Counts.LastRecv.Store(l.recv)
+	st := in.stream(v.Channel(), v.Flags()&market.FlagAggregate != 0, l.recv)
+	if l.duplicate(in, st, v) {
+		return nil
+	}
+	st.Messages++
+	st.PrevRecv, st.LastRecv, st.LastTs = st.LastRecv, l.recv, v.Ts()
+	switch v.Kind() {
+	case market.KindBookSnapshot, market.KindBookDelta:
+		if spec := l.specs[market.ChannelBook]; v.Channel() == market.ChannelBook && spec != nil && spec.Book != nil {
+			l.applyBook(in, st, spec.Book, v)
+			return nil
+		}
+	case market.KindInstrument:
+		if err := l.catalogue(in, v); err != nil {
+			return err
+		}
+	}
+	l.emit(v)
+	return nil
+}
+
+// duplicate applies the channel's numbering: it drops what was delivered
+// before and publishes what is missing.
+func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
+	conn := v.Conn()
+	if len(st.Carriers) == 0 || st.Carriers[0] != conn {
+		st.carry(conn)
+	}
+	isBook := v.Channel() == market.ChannelBook
+	if isBook { // the book's own rule tells duplicates from news
+		l.close(in, st, v, 0)
+		return false
+	}
+	seq := v.Seq()
+	spec := l.specs[v.Channel()]
+	numbered := spec != nil && spec.Sequence == source.SequenceIncrement && seq != market.None
+	old := numbered && st.LastSeq != market.None && seq <= st.LastSeq
+	if st.seen(v.Key(), old || len(st.Carriers) > 1) || old && v.Origin() == market.OriginHistory {
+		st.Duplicates++
+		l.Counts.Duplicates.Add(1)
+		return true
+	}
+	missing := int64(0)
+	if numbered && !old && v.Origin() != market.OriginBackfill {
+		if st.LastSeq != market.None && seq > st.LastSeq+1 {
+			missing = seq - st.LastSeq - 1
+			if st.Open.Cause == market.CauseNone && v.Origin() == market.OriginLive {
+				l.missed(in, st, market.CauseGap, st.LastSeq, seq, st.LastTs, v.Ts(), missing, "")
+			}
+		}
+		if v.Origin() == market.OriginLive || st.Open.Cause != market.CauseNone {
+			st.LastSeq = seq
+		}
+	}
+	if v.Origin() == market.OriginLive {
+		l.close(in, st, v, missing)
+	}
+	return false
+}
+
+func (l *Lane) emit(v market.View) { l.out.Emit(v) }
+
+// Output is the lane's way to the records journal.
+func (l *Lane) Output() *Output { return &l.out }
+
+// get gives the lane's state of an instrument.
+func (l *Lane) get(i market.Instrument) (*instrument, error) {
+	inst, changed, err := l.s.Registry.Ensure(i)
+	if err != nil {
+		return nil, err
+	}
+	in := l.insts[inst.ID]
+	if in == nil {
+		in = &instrument{inst: inst, seed: market.KeySeed(inst.Venue, inst.Market, inst.Symbol)}
+		l.insts[inst.ID] = in
+		changed = true
+	}
+	in.inst = inst
+	if changed {
+		if in.book != nil && inst.Precision.Known {
+			in.book.SetPrecision(inst.Precision)
+		}
+		if err := l.out.Define(inst, l.recv); err != nil {
+			return nil, err
+		}
+	}
+	return in, nil
+}
+
+func (in *instrument) stream(ch market.Channel, aggregate bool, since int64) *stream {
+	for _, s := range in.streams {
+		if s.Channel == ch && s.Aggregate == aggregate {
+			return s
+		}
+	}
+	s := newStream(ch, aggregate, since)
+	in.streams = append(in.streams, s)
+	return s
+}
+
+// catalogue learns from an instrument record.
+func (l *Lane) catalogue(in *instrument, v market.View) error {
+	fs := market.Fields(market.KindInstrument)
+	i := *in.inst
+	if name := v.Text(fs[0].Offset); len(name) > 0 {
+		i.Name = string(name)
+	}
+	i.ContractSize, i.AmountUnit = v.Dec(fs[4].Offset), market.Unit(v.Int(fs[5].Offset))
+	_, err := l.get(i)
+	return err
+}
+
+// maxLocal bounds a plugin's instrument table.
+const maxLocal = 1 << 20
+
+// signal handles what the plugin says beside records.
+func (l *Lane) signal(s source.Signal) error {
+	l.conn = s.Conn
+	switch s.Kind {
+	case source.SignalDefine:
+		return l.defined(s)
+	case source.SignalError:
+		l.Counts.DecodeErrors.Add(1)
+		if at, err := l.s.Frames.At(l.pos); err == nil {
+			l.recv = at.Wall
+		}
+		l.feedQuality(market.CauseDecodeError, string(s.Text))
+		l.s.Logger.Warn().Uint64("frame", l.pos).Uint32("conn", s.Conn).Bytes("error", s.Text).Msg("frame refused by the decoder")
+	case source.SignalResync:
+		if int(s.Instrument) >= len(l.local) || l.local[s.Instrument] == nil {
+			return fmt.Errorf("resync of instrument %d, which was never defined", s.Instrument)
+		}
+		l.resync(l.local[s.Instrument], string(s.Text))
+	case source.SignalRemember:
+		l.remembered = append(l.remembered, Remembered{l.pos, s.Conn})
+		if len(l.remembered) > maxRemembered {
+			return fmt.Errorf("more than %d remembered frames", maxRemembered)
+		}
+	case source.SignalMaintenance:
+		l.feedQuality(market.CauseMaintenance, string(s.Text))
+		l.act(s)
+	case source.SignalRejected:
+		l.feedQuality(market.CauseRejected, string(s.Text))
+		l.act(s)
+	case source.SignalEcho:
+		if len(s.Text) != 1 {
+			return fmt.Errorf("echo of %d bytes", len(s.Text))
+		}
+		return l.echo()
+	default:
+		l.act(s)
+	}
+	return nil
+}
+
+// maxRemembered bounds the frames that a plugin may ask to be fed again.
+const maxRemembered = 4096
+
+func (l *Lane) act(s source.Signal) {
+	if l.s.Actions != nil {
+		l.s.Actions.Signal(s.Conn, s)
+	}
+}
+
+func (l *Lane) defined(s source.Signal) error {
+	var i market.Instrument
+	if err := json.Unmarshal(s.Text, &i); err != nil {
+		return fmt.Errorf("instrument definition: %w", err)
+	}
+	if i.Symbol == "" { // more about one that is known
+		if int(i.ID) >= len(l.local) || l.local[i.ID] == nil {
+			return fmt.Errorf("more about instrument %d, which was never defined", i.ID)
+		}
+		known := *l.local[i.ID].inst
+		known.Precision = i.Precision
+		_, err := l.get(known)
+		return err
+	}
+	if int(i.ID) != len(l.local) || i.ID > maxLocal {
+		return fmt.Errorf("instrument definition %d where %d was due", i.ID, len(l.local))
+	}
+	if i.Venue != l.s.Venue || i.Market == market.MarketNone || i.Market == market.MarketMixed {
+		return fmt.Errorf("definition of instrument %s of %s %s in a feed of %s", i.Symbol, i.Venue, i.Market, l.s.Venue)
+	}
+	in, err := l.get(i)
+	if err != nil {
+		return err
+	}
+	l.local = append(l.local, in)
+	return nil
+}

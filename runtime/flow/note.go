@@ -1,0 +1,64 @@
+package flow
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+// The notes that the runtime writes into a frames journal (InputNote, InputGap).
+const (
+	NoteStart        = "start"        // a run begins: plan digest, versions
+	NoteStopping     = "stopping"     // a run is about to end in order: connections close next
+	NoteStop         = "stop"         // it has ended
+	NoteSubscribed   = "subscribed"   // Subs are carried by the record's connection
+	NoteUnsubscribed = "unsubscribed" // Subs are no longer wanted
+	NoteStale        = "stale"        // the connection delivers nothing
+	NoteQuarantine   = "quarantine"   // a plugin was given up
+	NoteDown         = "runtime_down" // InputGap: the runtime was killed; From is the last sign of life
+	NoteStopped      = "stopped"      // InputGap: the runtime was stopped; From is when
+	NoteDropped      = "dropped"      // InputGap: the disk was full
+)
+
+// Note is a statement of the runtime in a frames journal.
+type Note struct {
+	Note   string                `json:"note"`
+	From   int64                 `json:"from,omitempty"` // ns
+	Subs   []source.Subscription `json:"subs,omitempty"`
+	Detail string                `json:"detail,omitempty"`
+	Plan   string                `json:"plan,omitempty"`   // digest of the plan in force
+	Build  string                `json:"build,omitempty"`  // of the runtime
+	Plugin string                `json:"plugin,omitempty"` // version of the source plugin
+	Config json.RawMessage       `json:"config,omitempty"` // selections; never secrets
+}
+
+// Encode is the note's journal form.
+func (n Note) Encode() []byte {
+	b, err := json.Marshal(n)
+	if err != nil {
+		return []byte(`{"note":"invalid"}`)
+	}
+	return b
+}
+
+// ParseNote is the inverse of Encode.
+func ParseNote(b []byte) (Note, error) {
+	var n Note
+	if err := json.Unmarshal(b, &n); err != nil {
+		return n, fmt.Errorf("note in the frames journal: %w", err)
+	}
+	return n, nil
+}
+
+// Cause is the quality record's cause for a gap note.
+func (n Note) Cause() market.Cause {
+	switch n.Note {
+	case NoteStopped:
+		return market.CauseStopped
+	case NoteDropped:
+		return market.CauseDropped
+	}
+	return market.CauseRuntimeDown
+}

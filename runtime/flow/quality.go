@@ -1,0 +1,248 @@
+package flow
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+// header starts a record that the lane makes itself.
+func (l *Lane) header(in *instrument, k market.Kind, ch market.Channel) market.Header {
+	h := market.Header{Kind: k, Origin: market.OriginDerived, Channel: ch, Conn: l.conn, Index: l.index, Ts: l.recv, TsSend: market.None,
+		TsRecv: l.recv, Seq: market.None, PrevSeq: market.None, Pos: l.pos}
+	if in != nil {
+		h.Instrument = in.inst.ID
+		h.Key = market.KeySeq(in.seed, k, l.recv^int64(l.index)<<48^int64(ch)<<40)
+	} else {
+		h.Key = market.KeySeq(market.KeySeed(l.s.Venue, l.s.Market, ""), k, l.recv^int64(l.index)<<48)
+	}
+	l.index++
+	return h
+}
+
+// publish emits a quality record and returns what a closing record refers to.
+func (l *Lane) publish(in *instrument, q market.Quality) int64 {
+	l.quality = q
+	l.quality.Header = l.header(in, market.KindQuality, q.Of)
+	ref := int64(l.pos)
+	l.scratch = l.quality.AppendTo(l.scratch[:0])
+	l.emit(market.View(l.scratch))
+	return ref
+}
+
+// feedQuality publishes what concerns no single instrument.
+func (l *Lane) feedQuality(c market.Cause, detail string) {
+	l.publish(nil, market.Quality{Cause: c, FromSeq: market.None, ToSeq: market.None, FromTs: l.recv, ToTs: l.recv,
+		Missing: market.None, Ref: market.None, Detail: []byte(detail)})
+}
+
+// missed publishes a loss whose bounds are known already.
+func (l *Lane) missed(in *instrument, st *stream, c market.Cause, from, to, fromTs, toTs, missing int64, detail string) {
+	st.Gaps++
+	l.Counts.Gaps.Add(1)
+	if missing > 0 {
+		st.Missing += missing
+		l.Counts.Missing.Add(missing)
+	}
+	l.publish(in, market.Quality{Cause: c, Of: st.Channel, FromSeq: from, ToSeq: to, FromTs: fromTs, ToTs: toTs, Missing: missing,
+		Ref: market.None, Detail: []byte(detail)})
+}
+
+// open publishes the beginning of a loss; close publishes its end.
+func (l *Lane) open(in *instrument, st *stream, c market.Cause, fromSeq, fromTs int64, detail string) {
+	if st.Open.Cause != market.CauseNone {
+		return
+	}
+	st.Gaps++
+	l.Counts.Gaps.Add(1)
+	ref := l.publish(in, market.Quality{Cause: c, Of: st.Channel, FromSeq: fromSeq, ToSeq: market.None, FromTs: fromTs,
+		ToTs: market.None, Missing: market.None, Ref: market.None, Detail: []byte(detail)})
+	st.Open = openGap{c, ref, fromSeq, fromTs}
+}
+
+// close ends an open gap of a stream with the first record after it. A book
+// gap is closed by the book engine when the book is whole again.
+func (l *Lane) close(in *instrument, st *stream, v market.View, missing int64) {
+	o := st.Open
+	if o.Cause == market.CauseNone || st.Channel == market.ChannelBook {
+		return
+	}
+	n := market.None
+	spec := l.specs[st.Channel]
+	if spec != nil && spec.Sequence == source.SequenceIncrement {
+		n = missing
+		st.Missing += missing
+		l.Counts.Missing.Add(missing)
+	}
+	l.closed(in, st, "resumed", v.Seq(), v.TsRecv(), n)
+}
+
+func (l *Lane) closed(in *instrument, st *stream, how string, toSeq, toTs, missing int64) {
+	o := st.Open
+	st.Open = openGap{}
+	l.publish(in, market.Quality{Cause: o.Cause, Of: st.Channel, FromSeq: o.FromSeq, ToSeq: toSeq, FromTs: o.FromTs, ToTs: toTs,
+		Missing: missing, Repaired: []byte(how), Ref: o.Ref})
+}
+
+// ordered are the lane's instruments by id, so that what concerns all of them
+// is published in an order that a replay repeats.
+func (l *Lane) ordered() []*instrument {
+	out := make([]*instrument, 0, len(l.insts))
+	for _, in := range l.insts {
+		out = append(out, in)
+	}
+	slices.SortFunc(out, func(a, b *instrument) int { return int(a.inst.ID) - int(b.inst.ID) })
+	return out
+}
+
+// lost opens a gap on every stream that conn alone delivered (all: on every stream).
+func (l *Lane) lost(conn uint32, all bool, c market.Cause, fromTs int64, detail string) {
+	for _, in := range l.ordered() {
+		for _, st := range in.streams {
+			if all {
+				st.Carriers = st.Carriers[:0]
+			} else if !st.drop(conn) {
+				continue
+			}
+			if st.Channel == market.ChannelInstruments {
+				continue
+			}
+			from := fromTs
+			if from == market.None {
+				from = max(st.LastRecv, st.Since)
+			}
+			seq := st.LastSeq
+			if in.book != nil && st.Channel == market.ChannelBook {
+				seq = in.book.Seq()
+				l.void(in, c)
+			}
+			l.open(in, st, c, seq, from, detail)
+		}
+	}
+}
+
+// cover publishes what was received of each stream since the last statement.
+func (l *Lane) cover(now int64) {
+	for _, in := range l.ordered() {
+		for _, st := range in.streams {
+			if st.Channel == market.ChannelInstruments || now <= st.Since {
+				continue
+			}
+			spec, ver, lossy := l.specs[st.Channel], market.VerifiableNone, int64(0)
+			if spec != nil {
+				switch {
+				case spec.Book != nil && spec.Book.Checksum.Kind != source.ChecksumNone:
+					ver = market.VerifiableChecksum
+				case spec.Book != nil && spec.Book.Sequence.Kind != source.SequenceNone || spec.Sequence != source.SequenceNone:
+					ver = market.VerifiableSequence
+				}
+				if spec.Lossy != "" {
+					lossy = 1
+				}
+			}
+			c := market.Coverage{Header: l.header(in, market.KindCoverage, st.Channel), Of: st.Channel, FromTs: st.Since, ToTs: now,
+				Messages: st.Messages, Gaps: st.Gaps, Missing: st.Missing, Verifiable: ver, LossyByVenue: lossy, ClockOffset: market.None}
+			l.scratch = c.AppendTo(l.scratch[:0])
+			l.emit(market.View(l.scratch))
+			st.Since, st.Messages, st.Gaps, st.Missing = now, 0, 0, 0
+		}
+	}
+}
+
+const hour = int64(3600 * 1e9)
+
+// echo handles an input of the runtime's own, read from the frames journal: the
+// plugin only says where it stands.
+func (l *Lane) echo() error {
+	rec, err := l.s.Frames.At(l.pos)
+	if err != nil {
+		return fmt.Errorf("echo of frame %d, which can't be read: %w", l.pos, err)
+	}
+	l.recv, l.conn = rec.Wall, rec.Conn
+	switch source.InputKind(rec.Kind) {
+	case source.InputTimer:
+		return l.tick(rec.Wall)
+	case source.InputClose:
+		l.forget(rec.Conn)
+		c := market.CauseDisconnect
+		if l.stopping {
+			c = market.CauseStopped
+		}
+		l.lost(rec.Conn, false, c, market.None, string(rec.Payload))
+	case source.InputGap:
+		n, err := ParseNote(rec.Payload)
+		if err != nil {
+			return err
+		}
+		l.remembered, l.stopping = l.remembered[:0], false
+		l.lost(0, true, n.Cause(), n.From, n.Detail)
+	case source.InputNote:
+		n, err := ParseNote(rec.Payload)
+		if err != nil {
+			return err
+		}
+		return l.note(n)
+	}
+	return nil
+}
+
+func (l *Lane) forget(conn uint32) {
+	l.remembered = slices.DeleteFunc(l.remembered, func(r Remembered) bool { return r.Conn == conn })
+}
+
+func (l *Lane) tick(now int64) error {
+	l.now = now
+	if h := now / hour; h != l.hour {
+		if l.hour != 0 {
+			l.cover(now)
+		}
+		l.hour = h
+	}
+	for _, p := range l.s.Processors {
+		if err := p.Tick(now, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// note handles the runtime's own statements.
+func (l *Lane) note(n Note) error {
+	switch n.Note {
+	case NoteSubscribed:
+		for _, s := range n.Subs {
+			if s.Symbol == "" {
+				continue
+			}
+			in, err := l.get(market.Instrument{Venue: l.s.Venue, Market: l.s.Market, Symbol: s.Symbol})
+			if err != nil {
+				return err
+			}
+			in.stream(s.Channel, s.Config.Bool("aggregate"), l.recv).carry(l.conn)
+		}
+	case NoteUnsubscribed:
+		for _, s := range n.Subs {
+			if inst := l.s.Registry.Find(l.s.Venue, l.s.Market, s.Symbol); inst != nil && l.insts[inst.ID] != nil {
+				in := l.insts[inst.ID]
+				in.streams = slices.DeleteFunc(in.streams, func(st *stream) bool {
+					return st.Channel == s.Channel && st.Aggregate == s.Config.Bool("aggregate")
+				})
+			}
+		}
+	case NoteStale:
+		for _, in := range l.ordered() {
+			for _, st := range in.streams {
+				if slices.Contains(st.Carriers, l.conn) {
+					l.open(in, st, market.CauseStale, st.LastSeq, max(st.LastRecv, st.Since), n.Detail)
+				}
+			}
+		}
+	case NoteStopping:
+		l.stopping = true
+	case NoteStop:
+		l.cover(l.recv)
+	}
+	return nil
+}

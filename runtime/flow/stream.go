@@ -1,0 +1,77 @@
+package flow
+
+import (
+	"slices"
+
+	"github.com/marketprism/marketprism/sdk/market"
+)
+
+// recentKeys is how many keys a stream remembers to drop what a second
+// connection, or the venue itself, delivers again. It spans well over the skew
+// between two connections of the busiest symbols.
+const recentKeys = 256
+
+// stream is one channel of one instrument: what was received, and what was lost.
+// Its fields are exported for the checkpoint alone.
+type stream struct {
+	Channel    market.Channel
+	Aggregate  bool
+	Carriers   []uint32 // live connections that deliver it
+	LastSeq    int64    // of live records, where the channel numbers them
+	LastTs     int64
+	LastRecv   int64
+	PrevRecv   int64 // of the record before the last
+	Since      int64 // start of the coverage span
+	Messages   int64
+	Gaps       int64
+	Missing    int64
+	Duplicates int64
+	Recent     []uint64 // ring of keys
+	At         int      // next place in Recent
+
+	Open openGap
+}
+
+// openGap is a quality record that waits to be closed.
+type openGap struct {
+	Cause   market.Cause // CauseNone: no gap is open
+	Ref     int64
+	FromSeq int64
+	FromTs  int64
+}
+
+func newStream(ch market.Channel, aggregate bool, since int64) *stream {
+	return &stream{Channel: ch, Aggregate: aggregate, LastSeq: market.None, LastTs: market.None, Since: since}
+}
+
+// seen records a key and reports whether it is among the recent ones. The scan
+// is made only when asked for.
+func (s *stream) seen(key uint64, scan bool) bool {
+	if scan && slices.Contains(s.Recent, key) {
+		return true
+	}
+	if len(s.Recent) < recentKeys {
+		s.Recent = append(s.Recent, key)
+		return false
+	}
+	s.Recent[s.At] = key
+	s.At = (s.At + 1) % recentKeys
+	return false
+}
+
+// carry notes that a connection delivers this stream.
+func (s *stream) carry(conn uint32) {
+	if !slices.Contains(s.Carriers, conn) {
+		s.Carriers = append(s.Carriers, conn)
+	}
+}
+
+// drop notes that a connection is gone; it reports whether it was the last carrier.
+func (s *stream) drop(conn uint32) bool {
+	i := slices.Index(s.Carriers, conn)
+	if i < 0 {
+		return false
+	}
+	s.Carriers = slices.Delete(s.Carriers, i, i+1)
+	return len(s.Carriers) == 0
+}

@@ -1,0 +1,198 @@
+package emulator
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Journalled is a frame that a collector says it has: its connection in the
+// collector's own numbers, its receive time, and the Hash of its payload. The
+// frames of a connection are given in the order of their receipt.
+type Journalled struct {
+	Conn uint64
+	Recv int64
+	Hash uint64
+}
+
+// Gap is an interval in which a collector has published that frames are missing.
+type Gap struct{ From, To int64 }
+
+// Report is what Account finds. Sent = Journalled + Explained + Unexplained -
+// (frames the emulator did not send: Foreign) - (Duplicates).
+type Report struct {
+	Sent        int // frames handed to sockets
+	Journalled  int // of those, journalled
+	Explained   int // not journalled, and inside a published gap
+	Unexplained []Missing
+	Duplicates  int // journalled more often than sent
+	Foreign     int // journalled and never sent
+	Reordered   int // journalled before a frame that was sent earlier on its connection
+	Conns       int // connections of the ledger
+}
+
+// Missing is a frame that was sent, is not journalled, and lies in no gap.
+type Missing struct {
+	Entry
+	Due  int64 // when it would have been read at the earliest
+	Tail bool  // nothing sent after it on its connection is journalled
+}
+
+// OK says whether the accounts balance.
+func (r *Report) OK() bool {
+	return len(r.Unexplained) == 0 && r.Duplicates == 0 && r.Foreign == 0 && r.Reordered == 0
+}
+
+func (r *Report) String() string {
+	s := fmt.Sprintf("sent %d on %d connections, journalled %d, inside gaps %d, unexplained %d, duplicates %d, foreign %d, reordered %d",
+		r.Sent, r.Conns, r.Journalled, r.Explained, len(r.Unexplained), r.Duplicates, r.Foreign, r.Reordered)
+	if len(r.Unexplained) > 0 {
+		m := r.Unexplained[0]
+		s += fmt.Sprintf("; first unexplained: connection %d frame %d at %s (tail: %v)", m.Conn, m.Index,
+			time.Unix(0, m.Time).UTC().Format(time.RFC3339Nano), m.Tail)
+	}
+	return s
+}
+
+// Account compares a ledger with what a collector journalled and the gaps that
+// it published: ledger = journalled + inside published gaps.
+//
+// A collector numbers its connections itself, so they are matched by what they
+// carry. A missing frame is due at the time it was sent, or at the receipt of
+// the last journalled frame before it if that is later: a reader that died had
+// frames waiting in the kernel that were sent before the last one it read. It is
+// explained if a gap, widened by slack on both sides, contains that time.
+func Account(ledger []Entry, journalled []Journalled, gaps []Gap, slack time.Duration) *Report {
+	r := &Report{}
+	sent := map[uint32][]Entry{}
+	var order []uint32
+	owners := map[uint64]uint32{} // of a hash; 0: several connections
+	for _, e := range ledger {
+		if e.Kind != EntryFrame || e.Flags&FlagWithheld != 0 {
+			continue
+		}
+		if _, ok := sent[e.Conn]; !ok {
+			order = append(order, e.Conn)
+		}
+		sent[e.Conn] = append(sent[e.Conn], e)
+		if c, ok := owners[e.Hash]; ok && c != e.Conn {
+			owners[e.Hash] = 0
+		} else {
+			owners[e.Hash] = e.Conn
+		}
+		r.Sent++
+	}
+	r.Conns = len(order)
+
+	groups := map[uint64][]Journalled{}
+	var ids []uint64
+	for _, j := range journalled {
+		if _, ok := groups[j.Conn]; !ok {
+			ids = append(ids, j.Conn)
+		}
+		groups[j.Conn] = append(groups[j.Conn], j)
+	}
+	pairs := match(order, sent, ids, groups, owners)
+
+	for _, c := range order {
+		var js []Journalled
+		for _, id := range ids {
+			if pairs[id] == c {
+				js = append(js, groups[id]...)
+			}
+		}
+		r.connection(sent[c], js, gaps, int64(slack))
+	}
+	for _, id := range ids {
+		if pairs[id] == 0 {
+			r.Foreign += len(groups[id])
+		}
+	}
+	return r
+}
+
+// match finds the ledger's connection for each of the collector's: by frames
+// that only one connection carried, else by the first free one, in order, whose
+// first frame is the same.
+func match(order []uint32, sent map[uint32][]Entry, ids []uint64, groups map[uint64][]Journalled, owners map[uint64]uint32) map[uint64]uint32 {
+	pairs, taken := map[uint64]uint32{}, map[uint32]bool{}
+	for _, id := range ids {
+		votes := map[uint32]int{}
+		for _, j := range groups[id] {
+			if c := owners[j.Hash]; c != 0 {
+				votes[c]++
+			}
+		}
+		best := uint32(0)
+		for c, n := range votes {
+			if n > votes[best] || (n == votes[best] && c < best) {
+				best = c
+			}
+		}
+		if best != 0 {
+			pairs[id], taken[best] = best, true
+		}
+	}
+	for _, id := range ids {
+		if pairs[id] != 0 {
+			continue
+		}
+		for _, c := range order {
+			if !taken[c] && sent[c][0].Hash == groups[id][0].Hash {
+				pairs[id], taken[c] = c, true
+				break
+			}
+		}
+	}
+	return pairs
+}
+
+func (r *Report) connection(sent []Entry, js []Journalled, gaps []Gap, slack int64) {
+	at := map[uint64][]int{} // places of a hash that are not journalled yet
+	known := map[uint64]bool{}
+	for i := len(sent) - 1; i >= 0; i-- {
+		at[sent[i].Hash] = append(at[sent[i].Hash], i)
+		known[sent[i].Hash] = true
+	}
+	recv := make([]int64, len(sent)) // 0: missing
+	last := -1
+	for _, j := range js {
+		places := at[j.Hash]
+		if len(places) == 0 {
+			if known[j.Hash] {
+				r.Duplicates++
+			} else {
+				r.Foreign++
+			}
+			continue
+		}
+		// Equal frames (heartbeats) are told apart by order: the first free place
+		// after the last match, else the first free one.
+		k := len(places) - 1
+		for k > 0 && places[k] < last {
+			k--
+		}
+		i := places[k]
+		if i < last {
+			k = len(places) - 1
+			i = places[k]
+			r.Reordered++
+		}
+		at[j.Hash] = slices.Delete(places, k, k+1)
+		recv[i], last = max(j.Recv, 1), max(last, i)
+		r.Journalled++
+	}
+	seen := int64(0)
+	for i, e := range sent {
+		if recv[i] != 0 {
+			seen = max(seen, recv[i])
+			continue
+		}
+		due := max(e.Time, seen)
+		if slices.ContainsFunc(gaps, func(g Gap) bool { return g.From-slack <= due && due <= g.To+slack }) {
+			r.Explained++
+			continue
+		}
+		r.Unexplained = append(r.Unexplained, Missing{Entry: e, Due: due, Tail: i > last})
+	}
+}
