@@ -187,6 +187,14 @@ func documented(a *ast.File) bool { return a.Doc != nil && len(a.Doc.Text()) > 2
 // below reports whether a path is root or lies below it.
 func below(p, root string) bool { return p == root || strings.HasPrefix(p, root+"/") }
 
+// oneOf is a list as a sentence has it.
+func oneOf(names []string) string {
+	if len(names) == 0 {
+		return "nothing"
+	}
+	return strings.Join(names, " and ") + " alone"
+}
+
 func belowAny(p string, roots []string) bool {
 	return slices.ContainsFunc(roots, func(r string) bool { return below(p, r) })
 }
@@ -239,7 +247,7 @@ func arrow(t *testing.T, f goFile, own string, i goImport) {
 			t.Errorf("%s: %s imports %s, but the arrows are cmd → runtime → sdk ← plugins: %s", i.at, f.dir, to, why)
 		case root == "runtime" && tree == "runtime" && !f.test && !below(to, own):
 			if may, ok := within[own]; ok && !belowAny(to, may) {
-				t.Errorf("%s: %s imports %s, but of runtime it may import %v alone", i.at, own, to, may)
+				t.Errorf("%s: %s imports %s, but of runtime it may import %s", i.at, own, to, oneOf(may))
 			}
 		}
 	}
@@ -248,7 +256,7 @@ func arrow(t *testing.T, f goFile, own string, i goImport) {
 	}
 	for _, k := range knows {
 		if below(i.path, k.path) && !belowAny(f.dir, k.only) && !(f.test && belowAny(f.dir, k.tests)) {
-			t.Errorf("%s: %s imports %s, but only %v know %s", i.at, f.dir, i.path, k.only, k.what)
+			t.Errorf("%s: %s imports %s, but %s is known to %s", i.at, f.dir, i.path, k.what, oneOf(k.only))
 		}
 	}
 	io := slices.Contains(outside, i.path)
@@ -311,7 +319,7 @@ func TestTopLevel(t *testing.T) {
 		}) {
 			continue
 		}
-		t.Errorf("%s stands at the top level, which holds %v alone", e.Name(), topLevel)
+		t.Errorf("%s stands at the top level, which holds what topLevel in shape_test.go lists: move it, or list it", e.Name())
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -46,7 +47,7 @@ func run(args []string) int {
 		return servePlugin(args[1:])
 	}
 	root := rootCommand()
-	root.SetArgs(args)
+	root.SetArgs(longFlags(args))
 	err := root.ExecuteContext(context.Background())
 	if err == nil {
 		return exitOK
@@ -73,6 +74,18 @@ func isUsage(err error) bool {
 	return errors.As(err, &u)
 }
 
+// longFlags lets -var and -var-file be written as Terraform's users write them.
+func longFlags(args []string) []string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		if name, _, _ := strings.Cut(a, "="); name == "-var" || name == "-var-file" {
+			a = "-" + a
+		}
+		out[i] = a
+	}
+	return out
+}
+
 // global flags.
 type global struct {
 	logLevel, logFormat string
@@ -88,6 +101,13 @@ func rootCommand() *cobra.Command {
 and where to put it; run collects, plan shows what it would open, replay derives
 every record again from what was recorded.`,
 		SilenceUsage: true, SilenceErrors: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("no command %q; see marketprism --help", args[0])}
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&g.logLevel, "log-level", os.Getenv("MARKETPRISM_LOG"), "trace, debug, info, warn or error (MARKETPRISM_LOG)")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"syscall"
 	"time"
 
@@ -24,6 +25,7 @@ func runCommand(g *global) *cobra.Command {
 	var duration, drain time.Duration
 	var restarts int
 	var quiet bool
+	var profile string
 	c := &cobra.Command{Use: "run FILE|DIRECTORY", Short: "Collect: run a pipeline until it is stopped",
 		Long: `Runs a pipeline until SIGTERM or SIGINT, then drains: it stops reading, writes
 what was read, and ends. A second signal stops at once; nothing that was read is
@@ -46,6 +48,13 @@ lost either way, the next start goes on where this one ended.`,
 				o.progress = newProgress(os.Stderr, colour(g, os.Stderr))
 				o.log = log.Output(o.progress.logs(zerolog.ConsoleWriter{NoColor: !colour(g, os.Stderr), TimeFormat: time.TimeOnly}))
 			}
+			if profile != "" {
+				stop, err := cpuProfile(profile)
+				if err != nil {
+					return err
+				}
+				defer stop()
+			}
 			return runPlan(c.Context(), o)
 		}}
 	f.add(c, "reserved")
@@ -53,6 +62,7 @@ lost either way, the next start goes on where this one ended.`,
 	c.Flags().DurationVar(&duration, "for", 0, "stop after this time")
 	c.Flags().DurationVar(&drain, "drain", 30*time.Second, "deadline for going down")
 	c.Flags().IntVar(&restarts, "plugin-restarts", 0, "restarts of a plugin within 10 minutes before it is quarantined (10 if 0)")
+	c.Flags().StringVar(&profile, "cpuprofile", "", "write a CPU profile of the runtime process to this file")
 	c.Flags().BoolVar(&quiet, "quiet", false, "no progress on the terminal")
 	return c
 }
@@ -123,3 +133,20 @@ func runPlan(ctx context.Context, o runOptions) error {
 }
 
 var errSecondSignal = errors.New("a second signal")
+
+// cpuProfile profiles this process until stop is called.
+func cpuProfile(path string) (stop func(), err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		if err := f.Close(); err != nil {
+			fmt.Fprintf(os.Stderr, "marketprism: %v\n", err)
+		}
+	}, nil
+}

@@ -69,6 +69,7 @@ market, so that pipelines can be tried without the exchange. Faults are injected
 	f.Float64Var(&o.Speed, "speed", 1, "of the playback; 0: as fast as it is read")
 	f.StringArrayVar(&faults, "fault", nil, `inject: {"kind":"gap","symbol":"BTCUSDT","after":"5s"}`)
 	f.BoolVar(&o.Limits, "limits", false, "enforce the venue's limits")
+	f.BoolVar(&o.Ledger.Off, "no-ledger", false, "keep no ledger")
 	f.StringVar(&ledger, "ledger", "", "keep the ledger of what was sent in this file")
 	f.DurationVar(&duration, "for", 0, "stop after this time")
 	return c

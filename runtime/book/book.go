@@ -132,7 +132,7 @@ func New(rule source.BookRule, o Options) *Book {
 			rule.Recovery = source.RecoverRequest
 		}
 	}
-	b := &Book{rule: rule, opts: o, depth: o.SubscribedDepth, seq: market.None, snap: market.None, lost: market.None}
+	b := &Book{rule: rule, opts: o, depth: max(0, o.SubscribedDepth), seq: market.None, snap: market.None, lost: market.None}
 	b.bids.free, b.asks.free = &b.free, &b.free
 	return b
 }

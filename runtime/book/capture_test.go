@@ -300,6 +300,7 @@ func TestCaptures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ran := 0
 	for _, path := range all {
 		name := strings.TrimSuffix(filepath.Base(path), ".oracle.json")
 		var rule source.BookRule
@@ -320,6 +321,7 @@ func TestCaptures(t *testing.T) {
 		default:
 			continue
 		}
+		ran++
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			text, err := os.ReadFile(path)
@@ -332,6 +334,9 @@ func TestCaptures(t *testing.T) {
 			}
 			replay(t, name, filepath.Join(dir, name+".jsonl.zst"), rule, depth, &want)
 		})
+	}
+	if ran == 0 {
+		t.Fatalf("no recordings in %s", dir)
 	}
 }
 

@@ -26,6 +26,7 @@ type Budgets struct {
 type transportKey struct {
 	venue, proxy string
 	roots        *x509.CertPool
+	dialer       *dialer // where Settings.Dial is set
 }
 
 // NewBudgets starts with nothing used.

@@ -91,9 +91,16 @@ func TestNothingIsSentBeforeRetryAfter(t *testing.T) {
 				var banned time.Time
 				v.http = func(w http.ResponseWriter, r *http.Request) {
 					v.mu.Lock()
-					defer v.mu.Unlock()
-					if banned.IsZero() && strings.Contains(r.URL.Path, "snapshot") {
-						banned = time.Now()
+					first := banned.IsZero() && strings.Contains(r.URL.Path, "snapshot")
+					if first {
+						banned = time.Now().Add(time.Second)
+					}
+					v.mu.Unlock()
+					time.Sleep(time.Second) // others stand in line for the budget and for a connection
+					if !first {
+						time.Sleep(time.Second)
+					}
+					if first {
 						switch c.header {
 						case "":
 						case "date":
@@ -107,13 +114,14 @@ func TestNothingIsSentBeforeRetryAfter(t *testing.T) {
 					fmt.Fprint(w, "{}")
 				}
 				s.CatalogueEvery, s.Channels[3].PollEvery = 10*time.Second, 2*time.Second
-				all := append(subs(market.ChannelBook, 5), subs(market.ChannelOpenInterest, 5)...)
+				s.Spec.Weight = source.WeightLimit{Rate: source.Rate{N: 30, Per: 5 * time.Second}}
+				all := append(subs(market.ChannelBook, 20), subs(market.ChannelOpenInterest, 5)...)
 				one := start(t, s, all)
 				other := s // another feed of the venue, behind the same address
 				other.Frames = newMemory()
 				two := start(t, other, all)
 				time.Sleep(5 * time.Second)
-				for _, b := range all[:5] {
+				for _, b := range all[:20] {
 					one.Snapshot(b)
 					two.Snapshot(b)
 				}
@@ -140,8 +148,8 @@ func TestNothingIsSentBeforeRetryAfter(t *testing.T) {
 				if after < 10 {
 					t.Errorf("only %d requests after the ban", after)
 				}
-				if n := count(source.InputHTTP, "/snapshot?")(one.mem.all()) + count(source.InputHTTP, "/snapshot?")(two.mem.all()); n != 11 {
-					t.Errorf("%d responses to 10 snapshots of which one was refused first", n)
+				if n := count(source.InputHTTP, "/snapshot?")(one.mem.all()) + count(source.InputHTTP, "/snapshot?")(two.mem.all()); n != 41 {
+					t.Errorf("%d responses to 40 snapshots of which one was refused first", n)
 				}
 				if len(one.seen(EventRateLimited))+len(two.seen(EventRateLimited)) != 1 {
 					t.Errorf("events: %v %v", one.seen(EventRateLimited), two.seen(EventRateLimited))

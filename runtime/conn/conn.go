@@ -73,7 +73,8 @@ type EventKind string
 const (
 	EventOpen        EventKind = "open"         // a connection was opened
 	EventSubscribed  EventKind = "subscribed"   // a connection's subscriptions (Subs) are acknowledged
-	EventClose       EventKind = "close"        // a connection was closed, or could not be opened
+	EventClose       EventKind = "close"        // a connection was closed
+	EventConnect     EventKind = "connect"      // a connection could not be opened; it is tried again
 	EventReplace     EventKind = "replace"      // a replacement is being opened beside a live connection
 	EventStale       EventKind = "stale"        // signs of life, but no data
 	EventRejected    EventKind = "rejected"     // the venue refused subscriptions
@@ -143,6 +144,7 @@ const (
 	backoffBase     = 500 * time.Millisecond
 	backoffCap      = time.Minute
 	handshakeTime   = 10 * time.Second
+	handshakeBytes  = 256 << 10 // the library reads headers without a bound
 	requestTime     = 30 * time.Second
 	writeTime       = 10 * time.Second
 	userAgent       = "marketprism/1"

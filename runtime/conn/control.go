@@ -206,7 +206,7 @@ func (l *link) letters() {
 				token, reason = token[:i], token[i+1:]
 			}
 		}
-		if m.kind != source.SignalRejected {
+		if m.kind != source.SignalRejected && l.scripted.IsZero() {
 			l.ready[token] = true
 		}
 		if m.kind == source.SignalReady {

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -25,13 +26,15 @@ type dialer struct {
 	roots *x509.CertPool
 	cache tls.ClientSessionCache
 
+	custom bool // base is not ours: HTTP connections are shared with nobody
+
 	mu   sync.Mutex
 	good map[string]string // host:port → address that answered last, for when names don't resolve
 }
 
 func newDialer(s *Settings) *dialer {
 	d := &dialer{base: s.Dial, good: make(map[string]string), cache: tls.NewLRUClientSessionCache(16)}
-	if d.base == nil {
+	if d.custom = s.Dial != nil; !d.custom {
 		d.base = (&net.Dialer{Timeout: handshakeTime, KeepAlive: 15 * time.Second}).DialContext
 	}
 	if s.Proxy != "" {
@@ -147,7 +150,7 @@ func (d *dialer) connect(ctx context.Context, c net.Conn, p *url.URL, addr strin
 	if err := req.Write(c); err != nil {
 		return nil, err
 	}
-	br := bufio.NewReaderSize(c, 4096)
+	br := bufio.NewReader(io.LimitReader(c, handshakeBytes))
 	resp, err := http.ReadResponse(br, req)
 	if err != nil {
 		return nil, err
@@ -187,6 +190,9 @@ func (b *Budgets) transport(venue string, d *dialer) *http.Transport {
 	key := transportKey{venue: venue, roots: d.roots}
 	if d.proxy != nil {
 		key.proxy = d.proxy.String()
+	}
+	if d.custom {
+		key.dialer = d
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

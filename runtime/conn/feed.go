@@ -173,8 +173,8 @@ func (f *Feed) SetSubscriptions(subs []source.Subscription) error {
 			polled[k] = s
 		case have:
 		default:
-			if _, ok := f.endpoint(spec.Class); !ok {
-				return fault.Errorf(fault.Stop, "conn: %s: the manifest names no endpoint of class %q, which channel %s needs", f.name, spec.Class, s.Channel)
+			if _, ok := f.endpoint(spec.EndpointClass(s.Config)); !ok {
+				return fault.Errorf(fault.Stop, "conn: %s: the manifest names no endpoint of class %q, which channel %s needs", f.name, spec.EndpointClass(s.Config), s.Channel)
 			}
 			streams[k] = s
 			order = append(order, k)
@@ -211,7 +211,7 @@ func (f *Feed) reconcile(ctx context.Context) {
 			continue
 		}
 		spec, _ := f.spec(k.channel)
-		ep, _ := f.endpoint(spec.Class)
+		ep, _ := f.endpoint(spec.EndpointClass(f.streams[k].Config))
 		i := first[ep.Class]
 		for ; i < len(f.slots); i++ {
 			if s := f.slots[i]; s.ep.Class == ep.Class && !s.ended && (ep.MaxSubscriptions <= 0 || len(s.subs) < ep.MaxSubscriptions) {
@@ -295,6 +295,18 @@ func (f *Feed) Resubscribe(sub source.Subscription) {
 	if l != nil {
 		l.resubscribe(k)
 	}
+}
+
+// Subscriptions are what a connection carries or is about to; nil if it is gone.
+func (f *Feed) Subscriptions(conn uint32) []source.Subscription {
+	f.mu.Lock()
+	l := f.links[conn]
+	f.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	_, subs := l.slot.snapshot()
+	return subs
 }
 
 // carrier is the connection that carries a subscription. f.mu is held.

@@ -27,6 +27,9 @@ func newHeart(l *link) *heart {
 	if h.rule.Timeout <= 0 {
 		h.rule.Timeout = max(2*h.rule.Every+5*time.Second, 15*time.Second)
 	}
+	if h.rule.Timeout <= h.rule.Every { // of a pong, then: a quiet market shows nothing before the next ping
+		h.rule.Timeout += h.rule.Every
+	}
 	h.next = time.Now().Add(h.rule.Every)
 	return h
 }

@@ -44,10 +44,19 @@ func (f *Feed) do(ctx context.Context, r source.Request, conn uint32, weight, pr
 	if err := admit(ctx, f.gate, f.weight, max(weight, 1), priority); err != nil {
 		return source.Reply{}, err
 	}
-	select {
-	case f.busy <- struct{}{}: // after the budget: what is urgent doesn't wait behind what isn't
-	case <-ctx.Done():
-		return source.Reply{}, ctx.Err()
+	for { // after the budget: what is urgent doesn't wait behind what isn't
+		select {
+		case f.busy <- struct{}{}:
+		case <-ctx.Done():
+			return source.Reply{}, ctx.Err()
+		}
+		if f.gate.left(time.Now()) <= 0 {
+			break
+		}
+		<-f.busy // the gate shut while we stood in line
+		if err := f.gate.wait(ctx); err != nil {
+			return source.Reply{}, err
+		}
 	}
 	defer func() { <-f.busy }()
 	method := r.Method

@@ -42,7 +42,8 @@ type link struct {
 	sock *sock
 
 	// Control: of run's goroutine.
-	url       string // rendered
+	url       string    // rendered
+	expires   time.Time // the certificate
 	queue     []item
 	ready     map[string]bool // Await tokens that came
 	acks      map[string][]*ack
@@ -165,7 +166,7 @@ func (l *link) run() error {
 			return nil
 		}
 		f.count.connectErrors.Add(1)
-		l.ended(err)
+		l.ended(EventConnect, err)
 		return err
 	}
 	defer release()
@@ -192,16 +193,16 @@ func (l *link) run() error {
 		why = err.Error()
 	}
 	f.count.closes.Add(1)
-	l.ended(errors.New(why))
+	l.ended(EventClose, errors.New(why))
 	return err
 }
 
 // ended journals and tells why the link is no more.
-func (l *link) ended(why error) {
+func (l *link) ended(k EventKind, why error) {
 	text := why.Error()
 	l.f.append(source.InputClose, l.num, time.Now(), []byte(text))
 	l.f.set.Frames.Ring()
-	l.f.event(Event{Kind: EventClose, Conn: l.num, Detail: text, Err: why})
+	l.f.event(Event{Kind: k, Conn: l.num, Detail: text, Err: why})
 }
 
 // open renders the session, waits for the budgets and dials.
@@ -261,6 +262,7 @@ func (l *link) open() (release func(), err error) {
 		l.ws.Close()
 		return nil, err
 	}
+	l.publish("subscribing")
 	f.count.opens.Add(1)
 	f.event(Event{Kind: EventOpen, Conn: l.num, Detail: l.url})
 	return opens.release, nil
@@ -396,6 +398,11 @@ func (l *link) dial(st *source.Dial) error {
 		return l.errorf("%s: %w", u.Redacted(), err)
 	}
 	l.ws = ws
+	if t, ok := ws.UnderlyingConn().(*tls.Conn); ok {
+		if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 {
+			l.expires = certs[0].NotAfter
+		}
+	}
 	gather := f.set.Gather
 	if f.set.Latency == Low {
 		gather = 0
@@ -431,14 +438,7 @@ func (l *link) dial(st *source.Dial) error {
 
 // publish makes what run knows visible to Stats.
 func (l *link) publish(state string) {
-	st := &linkStat{url: l.url, state: state, subs: len(l.active), unacked: l.unacked, queued: len(l.queue), since: l.since}
-	if l.ws != nil {
-		if t, ok := l.ws.UnderlyingConn().(*tls.Conn); ok {
-			if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 {
-				st.certExpires = certs[0].NotAfter
-			}
-		}
-	}
+	st := &linkStat{url: l.url, state: state, subs: len(l.active), unacked: l.unacked, queued: len(l.queue), since: l.since, certExpires: l.expires}
 	l.stat.Store(st)
 }
 

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"syscall"
@@ -104,6 +105,9 @@ func (s *sock) Read(p []byte) (int, error) {
 func (s *sock) fetch(p []byte) (n int, err error) {
 	switch {
 	case s.before == nil:
+		if s.taken > handshakeBytes {
+			return 0, fmt.Errorf("handshake of more than %d bytes: %w", handshakeBytes, errTooLarge)
+		}
 		n, err = s.Conn.Read(p)
 	case s.gather == 0:
 		s.before()

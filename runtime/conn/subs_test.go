@@ -494,7 +494,7 @@ func TestGatheringLosesNothing(t *testing.T) {
 						c.Write(frame[5:])
 						time.Sleep(7 * time.Millisecond)
 						continue
-					case i%10 == 0:
+					case i%200 == 0:
 						time.Sleep(50 * time.Microsecond)
 					}
 					if _, err := c.Write(frame); err != nil {

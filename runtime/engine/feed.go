@@ -109,7 +109,12 @@ func (f *feed) journalOptions(name string, content plan.Content) journal.Options
 		Passed: func(holder string, from, to shm.Position) {
 			f.log.Error().Str("holder", holder).Uint64("from", from).Uint64("to", to).Msg("retention passed a reader: what it had not read is gone; raise max_size, or mend the reader")
 		}}
-	if content != plan.Frames {
+	if content == plan.Frames {
+		o.Above = f.newestCheckpoint()
+	} else {
+		if f.sync != journal.SyncAlways {
+			o.Sync = journal.SyncProcess // it can be derived again; what a roll commits is synced first
+		}
 		o.Head = func() []byte { return f.e.registry.Head(f.p.Venue, market.MarketMixed) }
 		o.Above = f.e.above(name, f.p.Name)
 	}
@@ -150,6 +155,18 @@ func (f *feed) openJournals(recordsRec *journal.Recovery) (framesRec journal.Rec
 	}
 	return framesRec, nil
 }
+
+// newestCheckpoint is a position that new frames must be above, whatever a power
+// failure left of the journal.
+func (f *feed) newestCheckpoint() shm.Position {
+	at, err := flow.Checkpoints(f.checkpoints())
+	if err != nil || len(at) == 0 {
+		return 0
+	}
+	return at[len(at)-1]
+}
+
+func (f *feed) checkpoints() string { return filepath.Join(f.dir, "checkpoints") }
 
 func (f *feed) reportRecovery(what string, r journal.Recovery) {
 	if r.End == 0 {
@@ -193,6 +210,7 @@ func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
 	if err != nil {
 		return err
 	}
+	f.ring() // the first mark: where sinks that are up to date begin
 	f.checkpoint = f.journalOptions("frames", plan.Frames).SegmentBytes
 	if f.checkpoint <= 0 {
 		f.checkpoint = 64 << 20
@@ -216,13 +234,19 @@ func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
 }
 
 func (f *feed) restore(s flow.Settings, framesRec, recordsRec journal.Recovery) (bool, error) {
-	dir := filepath.Join(f.dir, "checkpoints")
+	dir := f.checkpoints()
 	at, err := flow.Checkpoints(dir)
 	if err != nil {
 		return false, err
 	}
 	for i := len(at) - 1; i >= 0; i-- {
-		if at[i] > framesRec.End || at[i] < framesRec.Oldest {
+		if at[i] > framesRec.End { // of frames that a power failure took
+			if err := flow.RemoveCheckpoint(dir, at[i]); err != nil {
+				return false, err
+			}
+			continue
+		}
+		if at[i] < framesRec.Oldest {
 			continue
 		}
 		b, err := flow.ReadCheckpoint(dir, at[i])
@@ -299,7 +323,7 @@ func (f *feed) prepare(budgets *conn.Budgets) error {
 		return err
 	}
 	f.conn, err = conn.New(conn.Settings{Venue: f.p.Venue, Spec: f.p.Spec, Channels: f.channelSpecs(), Config: f.p.Config, Renderer: f.src,
-		Frames: &framesJournal{f.frames, f.diskFull}, Budgets: budgets, Logger: f.log, Events: f.event, Latency: conn.Latency(f.e.plan.Latency),
+		Frames: &framesJournal{j: f.frames, full: f.diskFull, done: &f.lane.Counts.Next, max: f.backlog()}, Budgets: budgets, Logger: f.log, Events: f.event, Latency: conn.Latency(f.e.plan.Latency),
 		Proxy: f.e.opt.Proxy, CatalogueEvery: f.catalogueEvery()})
 	if err != nil {
 		return err
@@ -318,6 +342,15 @@ func (f *feed) prepare(budgets *conn.Budgets) error {
 		}
 	}
 	return f.conn.SetSubscriptions(subs)
+}
+
+// backlog is how far the lane may be behind: half of what the journal keeps.
+func (f *feed) backlog() uint64 {
+	n := f.journalOptions("frames", plan.Frames).MaxBytes
+	if n <= 0 {
+		n = 8 << 30
+	}
+	return uint64(n) / 2
 }
 
 // catalogueEvery asks for the catalogue only where a pipeline wants it.
@@ -538,10 +571,11 @@ func (f *feed) runLane(ctx context.Context, drained <-chan struct{}) error {
 	return ctx.Err()
 }
 
+// ring ends a burst: readers of what it made are woken.
 func (f *feed) ring() {
-	f.records.Ring()
+	f.lane.Output().Mark()
 	for _, p := range f.processors {
-		p.journal.Ring()
+		p.Output().Mark()
 	}
 	for _, w := range f.wake {
 		w()
@@ -554,7 +588,7 @@ func (f *feed) writeCheckpoint() error {
 		return err
 	}
 	at := f.lane.Next()
-	dir := filepath.Join(f.dir, "checkpoints")
+	dir := f.checkpoints()
 	if err := flow.WriteCheckpoint(dir, at, b); err != nil {
 		return err
 	}
@@ -582,17 +616,14 @@ func (f *feed) closeJournals() error {
 	return errors.Join(errs...)
 }
 
-// journalNamed gives a journal by its plan name.
-func (f *feed) journalNamed(sel plan.Selection) *journal.Journal {
-	if sel.Processor == "" {
-		return f.records
-	}
+// output gives the journal that a selection reads, and the marks of its bursts.
+func (f *feed) output(sel plan.Selection) (*journal.Journal, *flow.Marks) {
 	for _, p := range f.processors {
 		if p.name == sel.Processor {
-			return p.journal
+			return p.journal, &p.Output().Marks
 		}
 	}
-	return nil
+	return f.records, &f.lane.Output().Marks
 }
 
 // ready says whether the feed is collecting, else what it waits for.

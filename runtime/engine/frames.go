@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/marketprism/marketprism/runtime/flow"
@@ -61,13 +62,22 @@ func stamp() (wall, mono int64) {
 type framesJournal struct {
 	j    *journal.Journal
 	full func(from int64) // the disk is full: the gap begins
+	done *atomic.Int64    // position that the lane has done everything below
+	max  uint64           // bytes that may wait for the lane
+	held atomic.Int64     // times that a reader waited for the lane
 }
+
+// lanePause is how long a reader waits before it looks at the lane again.
+const lanePause = 2 * time.Millisecond
 
 // Append implements conn.Journal.
 func (f *framesJournal) Append(kind source.InputKind, conn uint32, wall, mono int64, payload []byte) (uint64, error) {
 	pos, err := f.j.Append(shm.Header{Kind: uint8(kind), Conn: conn, Wall: wall, Mono: mono}, payload)
 	switch {
 	case err == nil:
+		if pos > uint64(f.done.Load())+f.max {
+			f.wait(pos)
+		}
 		return pos, nil
 	case errors.Is(err, journal.ErrTooLarge):
 		return 0, fault.New(fault.Skip, err)
@@ -76,6 +86,20 @@ func (f *framesJournal) Append(kind source.InputKind, conn uint32, wall, mono in
 		return 0, fault.New(fault.Retry, err)
 	}
 	return 0, fault.New(fault.Stop, err)
+}
+
+// wait holds a connection's reader while the lane is too far behind, so that
+// retention never takes a frame that is not decoded: the venue sees a slow
+// client, and if it cuts us off, that is a gap which is published.
+func (f *framesJournal) wait(pos uint64) {
+	f.held.Add(1)
+	f.j.Ring()
+	for range 30 * int(time.Second/lanePause) { // a lane that stands still is its supervisor's business
+		if pos <= uint64(f.done.Load())+f.max {
+			return
+		}
+		time.Sleep(lanePause)
+	}
 }
 
 // Ring implements conn.Journal.

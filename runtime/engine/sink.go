@@ -59,11 +59,13 @@ type sinkDriver struct {
 type track struct {
 	name   string
 	j      *journal.Journal
+	marks  *flow.Marks
 	slot   *journal.Slot
 	st     journal.State
 	reader *shm.Reader // finds where batches end
 
 	sent   shm.Position // written up to here; beyond the cursor only where commits roll
+	seen   shm.Position // newest mark when it was scanned
 	end    shm.Position // scanned up to here: the end of the batch being gathered
 	count  int          // records of it
 	first  time.Time    // when its first record was seen
@@ -90,7 +92,7 @@ func (e *Engine) newSink(p *plan.Sink) (*sinkDriver, error) {
 	byJournal := map[*journal.Journal]bool{}
 	for _, in := range p.Inputs {
 		f := e.feedNamed(in.Feed)
-		j := f.journalNamed(in)
+		j, marks := f.output(in)
 		sel := wire.Select{Journal: in.Journal, Kinds: in.Kinds, Venue: f.p.Venue, Market: f.p.Market}
 		for _, i := range in.Instruments {
 			sel.Symbols = append(sel.Symbols, i.Symbol)
@@ -107,7 +109,7 @@ func (e *Engine) newSink(p *plan.Sink) (*sinkDriver, error) {
 		if err != nil {
 			return nil, err
 		}
-		t := &track{name: in.Journal, j: j, slot: slot, st: slot.Load()}
+		t := &track{name: in.Journal, j: j, marks: marks, slot: slot, st: slot.Load()}
 		if t.st.Journal != j.ID() { // a journal that was moved away and made anew, or the first start
 			t.st = journal.State{Journal: j.ID(), Cursor: j.Oldest()}
 			slot.Store(t.st)
@@ -127,10 +129,13 @@ func (e *Engine) newSink(p *plan.Sink) (*sinkDriver, error) {
 	return d, err
 }
 
+// noLimit is beyond every position.
+const noLimit = ^uint64(7)
+
 // rewind goes back to the cursor: what was written and not committed is gone.
 func (t *track) rewind() {
 	t.sent, t.end, t.count, t.bytes, t.flying = t.st.Cursor, t.st.Cursor, 0, 0, false
-	_ = t.reader.Reset(t.st.Cursor, ^uint64(7)) // no I/O
+	_ = t.reader.Reset(t.st.Cursor, noLimit) // no I/O
 }
 
 // wakeUp is called by the host when the plugin answers.
@@ -227,7 +232,7 @@ func (d *sinkDriver) run(ctx context.Context, drain <-chan struct{}) error {
 // fresh says whether a journal has records beyond what was scanned.
 func (d *sinkDriver) fresh() bool {
 	for _, t := range d.tracks {
-		if !t.flying && t.reader.Cursor() < t.j.Tail() && t.reader.Ready() {
+		if !t.flying && t.marks.Last() != t.seen {
 			return true
 		}
 	}
@@ -252,7 +257,7 @@ func (d *sinkDriver) advance(t *track, now time.Time, draining bool) (wait time.
 	case intent && t.sent >= t.st.IntentTo:
 		return -1, true, d.submit(t, ring.OpFlush, t.st.IntentFrom, t.st.IntentTo)
 	}
-	limit := ^uint64(7)
+	limit := noLimit
 	if intent {
 		limit = t.st.IntentTo
 	}
@@ -278,6 +283,13 @@ func (d *sinkDriver) advance(t *track, now time.Time, draining bool) (wait time.
 	if roll && t.sent > t.st.Cursor && t.count == 0 {
 		due := t.roll.Add(time.Duration(d.p.Roll.Every)).Sub(now)
 		if due <= 0 || t.bytes >= d.p.Roll.MaxBytes || draining {
+			// What the files will hold must outlive a power failure: records that
+			// were derived again behind it would be there twice.
+			if d.e.plan.Sync != "process" {
+				if err := t.j.Sync(); err != nil {
+					return -1, true, err
+				}
+			}
 			t.st.IntentFrom, t.st.IntentTo, t.st.Batch = t.st.Cursor, t.sent, t.st.Batch+1
 			if err := t.slot.Commit(t.st); err != nil {
 				return -1, true, err
@@ -294,6 +306,21 @@ func (d *sinkDriver) advance(t *track, now time.Time, draining bool) (wait time.
 // scan extends the batch being gathered over what the journal has, up to the
 // batch's size.
 func (d *sinkDriver) scan(t *track, now time.Time, limit shm.Position) error {
+	t.seen = t.marks.Last()
+	if limit == noLimit {
+		if m, n, ok := t.marks.After(t.end, int64(d.p.Batch.MaxRecords-t.count)); ok {
+			if t.count == 0 && n > 0 {
+				t.first = now
+			}
+			t.end, t.count, t.wall = m.Pos, t.count+int(n), m.Wall
+			return nil
+		}
+	}
+	if t.reader.Cursor() != t.end {
+		if err := t.reader.Reset(t.end, noLimit); err != nil {
+			return err
+		}
+	}
 	for t.count < d.p.Batch.MaxRecords && t.end < limit {
 		rec, ok, err := t.reader.Next()
 		var lapped shm.ErrLapped
@@ -311,7 +338,8 @@ func (d *sinkDriver) scan(t *track, now time.Time, limit shm.Position) error {
 			continue
 		case err != nil:
 			return fmt.Errorf("engine: sink %s: journal %s: %w", d.p.Name, t.name, err)
-		case !ok:
+		case !ok: // everything below the newest mark was read
+			t.end = max(t.end, min(t.seen, limit))
 			return nil
 		}
 		if t.end = rec.End(); rec.Kind >= flow.KindDefine {

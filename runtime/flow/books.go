@@ -33,7 +33,7 @@ func (l *Lane) applyBook(in *instrument, st *stream, rule *source.BookRule, v ma
 }
 
 func (l *Lane) outcome(in *instrument, st *stream, rule *source.BookRule, o book.Outcome, was bool) {
-	if o.Repaired && st.Open.Cause != market.CauseNone {
+	if !was && in.book.Synced() && st.Open.Cause != market.CauseNone {
 		l.closed(in, st, "snapshot", in.book.Seq(), l.recv, market.None)
 	}
 	switch o.Verdict {

@@ -111,6 +111,7 @@ func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error
 		l.insts[si.ID] = in
 	}
 	l.next, l.now, l.hour, l.remembered, l.stopping = s.Frames, s.Now, s.Hour, s.Remembered, s.Stopping
+	l.Counts.Next.Store(int64(l.next))
 	l.countBooks()
 	return s.Records, processors, nil
 }
@@ -174,6 +175,11 @@ func ReadCheckpoint(dir string, pos uint64) ([]byte, error) {
 	return os.ReadFile(filepath.Join(dir, fmt.Sprintf("%016x%s", pos, checkpointExt)))
 }
 
+// RemoveCheckpoint removes the checkpoint of a position.
+func RemoveCheckpoint(dir string, pos uint64) error {
+	return os.Remove(filepath.Join(dir, fmt.Sprintf("%016x%s", pos, checkpointExt)))
+}
+
 // DropCheckpoints removes checkpoints below floor, but never the newest.
 func DropCheckpoints(dir string, floor uint64) error {
 	ps, err := Checkpoints(dir)
@@ -182,7 +188,7 @@ func DropCheckpoints(dir string, floor uint64) error {
 	}
 	for i, p := range ps {
 		if p < floor && i < len(ps)-1 {
-			if err := os.Remove(filepath.Join(dir, fmt.Sprintf("%016x%s", p, checkpointExt))); err != nil {
+			if err := RemoveCheckpoint(dir, p); err != nil {
 				return err
 			}
 		}

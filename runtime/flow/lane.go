@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/rs/zerolog"
@@ -178,6 +179,7 @@ func (l *Lane) Process(gen uint32, pos, next uint64, data []byte) error {
 		data = data[len(v):]
 	}
 	l.next = next
+	l.Counts.Next.Store(int64(next))
 	l.Counts.Records.Store(l.out.Records)
 	l.Counts.Diverged.Store(l.out.Diverged)
 	return l.out.Err
@@ -220,13 +222,11 @@ func (l *Lane) record(v market.View) error {
 // before and publishes what is missing.
 func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 	conn := v.Conn()
-	if len(st.Carriers) == 0 || st.Carriers[0] != conn {
+	if conn != 0 && (len(st.Carriers) == 0 || st.Carriers[0] != conn) { // 0: a response, which no connection carries on
 		st.carry(conn)
 	}
-	isBook := v.Channel() == market.ChannelBook
-	if isBook { // the book's own rule tells duplicates from news
-		l.close(in, st, v, 0)
-		return false
+	if v.Channel() == market.ChannelBook {
+		return l.redundantBook(st, v, conn)
 	}
 	seq := v.Seq()
 	spec := l.specs[v.Channel()]
@@ -253,6 +253,31 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 		l.close(in, st, v, missing)
 	}
 	return false
+}
+
+// redundantBook drops book updates that a second connection delivers as well.
+// Where updates carry no sequence, two connections can't be interleaved: one of
+// them counts, and the other takes over with its snapshot.
+func (l *Lane) redundantBook(st *stream, v market.View, conn uint32) bool {
+	spec := l.specs[market.ChannelBook]
+	if spec == nil || spec.Book == nil {
+		return false
+	}
+	drop := false
+	if spec.Book.Sequence.Kind != source.SequenceNone {
+		drop = st.seen(v.Key(), len(st.Carriers) > 1)
+	} else if conn != 0 && conn != st.Primary {
+		if v.Kind() == market.KindBookSnapshot || !slices.Contains(st.Carriers, st.Primary) {
+			st.Primary = conn
+		} else {
+			drop = true
+		}
+	}
+	if drop {
+		st.Duplicates++
+		l.Counts.Duplicates.Add(1)
+	}
+	return drop
 }
 
 func (l *Lane) emit(v market.View) { l.out.Emit(v) }

@@ -16,6 +16,10 @@ type Output struct {
 	Records  int64 // emitted, journalled before or now
 	Diverged int64 // journalled before with other bytes: another build decodes differently
 	Err      error // of the journal; sticky
+	Marks    Marks
+
+	appended int64
+	wall     int64
 
 	prior   *shm.Reader
 	defined map[market.InstrumentID]*market.Instrument
@@ -73,7 +77,16 @@ func (o *Output) Define(i *market.Instrument, recv int64) error {
 func (o *Output) append(kind uint8, conn uint32, wall int64, payload []byte) {
 	if _, err := o.Journal.Append(shm.Header{Kind: kind, Conn: conn, Wall: wall}, payload); err != nil {
 		o.Err = fmt.Errorf("flow: records journal: %w", err)
+		return
 	}
+	if o.wall = wall; kind < KindDefine {
+		o.appended++
+	}
+}
+
+// Mark notes the end of a burst for the sinks.
+func (o *Output) Mark() {
+	o.Marks.Add(Mark{o.Journal.Tail(), o.appended, o.wall})
 }
 
 func (o *Output) known(v market.View) bool {

@@ -55,18 +55,19 @@ func (l *Lane) open(in *instrument, st *stream, c market.Cause, fromSeq, fromTs 
 	if st.Open.Cause != market.CauseNone {
 		return
 	}
-	st.Gaps++
-	l.Counts.Gaps.Add(1)
+	if c != market.CauseStopped { // an orderly end is no gap of the span that it ends
+		st.Gaps++
+		l.Counts.Gaps.Add(1)
+	}
 	ref := l.publish(in, market.Quality{Cause: c, Of: st.Channel, FromSeq: fromSeq, ToSeq: market.None, FromTs: fromTs,
 		ToTs: market.None, Missing: market.None, Ref: market.None, Detail: []byte(detail)})
 	st.Open = openGap{c, ref, fromSeq, fromTs}
 }
 
-// close ends an open gap of a stream with the first record after it. A book
-// gap is closed by the book engine when the book is whole again.
+// close ends an open gap of a stream with the first record after it. A gap of a
+// book is closed when the book is whole again instead.
 func (l *Lane) close(in *instrument, st *stream, v market.View, missing int64) {
-	o := st.Open
-	if o.Cause == market.CauseNone || st.Channel == market.ChannelBook {
+	if st.Open.Cause == market.CauseNone {
 		return
 	}
 	n := market.None

@@ -17,6 +17,7 @@ type stream struct {
 	Channel    market.Channel
 	Aggregate  bool
 	Carriers   []uint32 // live connections that deliver it
+	Primary    uint32   // of a book whose updates carry no sequence: the connection that counts
 	LastSeq    int64    // of live records, where the channel numbers them
 	LastTs     int64
 	LastRecv   int64

@@ -98,7 +98,7 @@ func (s *Spec) check() error {
 		return fmt.Errorf("host: a plugin is a source or a sink and has a name, not %q %q", s.Kind, s.Name)
 	}
 	if s.Path != "" && s.SHA256 == "" && !s.Unpinned {
-		return fault.Errorf(fault.Stop, "host: plugin %s %s (%s) has no SHA-256 pin: run marketprism plugin lock, or name it in dev_overrides", s.Kind, s.Name, s.Path)
+		return fault.Errorf(fault.Stop, "host: plugin %s %s (%s) has no SHA-256 pin: give sha256 in required_plugins", s.Kind, s.Name, s.Path)
 	}
 	return nil
 }

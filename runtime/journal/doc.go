@@ -29,10 +29,11 @@
 //
 // # Ownership
 //
-// One Journal owns a directory, by a lock that dies with the process. New
-// work in the background (syncing, populating pages ahead, preallocating,
-// retention) is done by Run, one goroutine; without it Append does what it
-// can't do without itself, only slower.
+// One Journal owns a directory, by a lock that dies with the process. Work in
+// the background is Run's: populating pages ahead, preallocating and retention
+// in its own goroutine, syncing at an interval in a second one, so that a slow
+// disk holds up neither. Without Run, Append does itself what it can't do
+// without, only slower, and nothing is synced at an interval.
 //
 // # Slow readers and full disks
 //

@@ -48,7 +48,7 @@ func (p *BookSnapshot) Tick(now int64, l *flow.Lane) error {
 			return
 		}
 		p.seen[i.ID] = version
-		h.Kind, h.Seq = market.KindBookSnapshot, b.Seq()
+		h.Kind, h.Seq, h.Flags = market.KindBookSnapshot, b.Seq(), market.FlagApplied
 		p.rec.Header = h
 		p.rec.Bids = b.Top(book.Bids, p.depth, p.rec.Bids[:0])
 		p.rec.Asks = b.Top(book.Asks, p.depth, p.rec.Asks[:0])

@@ -70,8 +70,9 @@ func (d Decimal) Sign() int {
 	return 1
 }
 
-// IsZero reports a value of zero, at any scale. Null is not zero.
-func (d Decimal) IsZero() bool { return d.lo == 0 && d.ext>>8 == 0 && !d.IsNull() }
+// IsZero reports null, so that the omitzero of encoding/json leaves out what
+// isn't there and keeps a zero that is. Sign is 0 for both.
+func (d Decimal) IsZero() bool { return d.IsNull() }
 
 // abs returns the magnitude as high and low words.
 func (d Decimal) abs() (neg bool, hi, lo uint64) {

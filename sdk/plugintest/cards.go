@@ -89,6 +89,10 @@ func playChannels(b *bench) {
 			continue
 		}
 		channels = append(channels, c.Channel)
+		if c.Transport == source.Poll && !c.PerMarket && c.PollEvery > b.cfg.Patience {
+			b.Logf("%s is not waited for: it is polled every %v, spread over the interval", c.Channel, c.PollEvery)
+			continue
+		}
 		for _, k := range c.Kinds {
 			for i := range b.cfg.Symbols {
 				missing[want{k.String(), b.native(i)}] = true
@@ -327,9 +331,10 @@ func playStale(b *bench) {
 	c := b.quickestStale()
 	b.start(trades, c.Channel)
 	b.flow()
-	b.inject(emulator.Fault{Kind: emulator.FaultStall})
-	b.wait("a stale record", func(rs []Record) bool { return len(quality(rs, "stale", "", "")) > 0 })
+	b.inject(emulator.Fault{Kind: emulator.FaultStall, For: c.StaleAfter + 5*time.Second})
+	b.wait("a stale record", func(rs []Record) bool { return len(quality(rs, "stale", c.Channel.String(), "")) > 0 })
 	b.flow()
+	b.complete(b.settle(), true)
 }
 
 func needsHTTPSnapshot(b *bench) string {

@@ -264,18 +264,23 @@ func (b *bench) wait(what string, ok func(rs []Record) bool) []Record {
 	}
 }
 
-// flow waits for records of trades of all symbols, newer than those there are.
+// flow waits for 20 more trades of every symbol.
 func (b *bench) flow() {
 	b.Helper()
 	from := len(b.out.records)
 	b.wait("trades of every symbol", func(rs []Record) bool {
-		seen := map[string]bool{}
+		seen := map[string]int{}
 		for _, r := range rs[from:] {
 			if r.Kind == "trade" && r.Origin == "" {
-				seen[r.Symbol] = true
+				seen[r.Symbol]++
 			}
 		}
-		return len(seen) >= len(b.cfg.Symbols)
+		for i := range b.cfg.Symbols {
+			if seen[b.native(i)] < 20 {
+				return false
+			}
+		}
+		return true
 	})
 }
 

@@ -67,7 +67,7 @@ var flagNames = []struct {
 	name string
 }{
 	{market.FlagTsEstimated, "ts_estimated"}, {market.FlagReset, "reset"}, {market.FlagAggregate, "aggregate"},
-	{market.FlagClosed, "closed"}, {market.FlagStale, "stale"}, {market.FlagUnsynced, "unsynced"},
+	{market.FlagClosed, "closed"}, {market.FlagLossy, "lossy"}, {market.FlagEnd, "end"}, {market.FlagStale, "stale"}, {market.FlagUnsynced, "unsynced"},
 	{market.FlagChecksumBad, "checksum_bad"}, {market.FlagCrossed, "crossed"},
 }
 

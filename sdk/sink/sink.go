@@ -29,7 +29,8 @@ import (
 )
 
 // Sink is a store plugin. Errors carry fault kinds: Retry (with backoff, the
-// default), Wait, Skip (the batch goes to the dead letter), Stop.
+// default), Wait, Skip and Stop (the store refuses
+// these records for good: the sink ends with the reason).
 type Sink interface {
 	Describe() Manifest
 	Open(ctx context.Context, s Settings) error

@@ -13,7 +13,7 @@
 // Out is copied before the call returns.
 //
 // A slow decoder loses nothing: undecoded frames wait in the journal, its lag
-// shows in marketprism_flow_lag_seconds, and books and sinks are as late as it is.
+// shows in marketprism_flow_lag_bytes, and books and sinks are as late as it is.
 package source
 
 import (

@@ -50,7 +50,8 @@ func New() source.Source {
 				Connects:  source.Rate{N: 300, Per: 5 * time.Minute},
 			},
 		},
-		Channels: append(spotChannels(), futuresChannels()...),
+		Channels:   append(spotChannels(), futuresChannels()...),
+		Attributes: sourceAttributes,
 		Docs: []source.Doc{
 			{URL: "https://github.com/binance/binance-spot-api-docs/blob/a5e0bc3/web-socket-streams.md", Date: "2026-11-23", For: "spot streams, limits, heartbeat, book rule, serverShutdown"},
 			{URL: "https://github.com/binance/binance-spot-api-docs/blob/a5e0bc3/rest-api.md", Date: "2026-11-23", For: "spot requests and weights"},
@@ -72,7 +73,8 @@ func NewUS() source.Source {
 			Weight:    weight(1200),
 			Connects:  source.Rate{N: 300, Per: 5 * time.Minute},
 		}},
-		Channels: spotChannels(),
+		Channels:   spotChannels(),
+		Attributes: sourceAttributes,
 		Docs: []source.Doc{
 			{URL: "https://docs.binance.us/", Date: "2026-11-23", For: "endpoints, request weight; the rest is Binance spot's"},
 		},
@@ -121,6 +123,9 @@ var (
 	futures   = []market.Market{market.MarketLinear, market.MarketInverse}
 	intervals = []string{"1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M"}
 )
+
+var sourceAttributes = schema.Attributes{{Name: "time_unit", Type: schema.String, Default: "ms", Allowed: []string{"ms", "us"},
+	Doc: "unit of the times that spot streams carry: milliseconds, or microseconds (timeUnit=MICROSECOND)"}}
 
 var aggregateAttribute = schema.Attribute{Name: "aggregate", Type: schema.Bool, Default: false,
 	Doc: "trades of one taker order at one price as one record, with first_id and last_id"}

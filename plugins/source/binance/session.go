@@ -19,7 +19,11 @@ func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
 	if err != nil {
 		return source.Script{}, err
 	}
-	return source.Script{Steps: []source.Step{{Dial: &source.Dial{URL: r.Endpoint}}, {Subscribe: subscribe}}}, nil
+	address := r.Endpoint
+	if r.Market == market.MarketSpot && r.Config.String("time_unit") == "us" {
+		address += "?timeUnit=MICROSECOND"
+	}
+	return source.Script{Steps: []source.Step{{Dial: &source.Dial{URL: address}}, {Subscribe: subscribe}}}, nil
 }
 
 // frameBytes is what a frame may be long, its method and id taken off the

@@ -66,7 +66,6 @@ func Account(ledger []Entry, journalled []Journalled, gaps []Gap, slack time.Dur
 	r := &Report{}
 	sent := map[uint32][]Entry{}
 	var order []uint32
-	owners := map[uint64]uint32{} // of a hash; 0: several connections
 	for _, e := range ledger {
 		if e.Kind != EntryFrame || e.Flags&FlagWithheld != 0 {
 			continue
@@ -75,11 +74,6 @@ func Account(ledger []Entry, journalled []Journalled, gaps []Gap, slack time.Dur
 			order = append(order, e.Conn)
 		}
 		sent[e.Conn] = append(sent[e.Conn], e)
-		if c, ok := owners[e.Hash]; ok && c != e.Conn {
-			owners[e.Hash] = 0
-		} else {
-			owners[e.Hash] = e.Conn
-		}
 		r.Sent++
 	}
 	r.Conns = len(order)
@@ -92,7 +86,7 @@ func Account(ledger []Entry, journalled []Journalled, gaps []Gap, slack time.Dur
 		}
 		groups[j.Conn] = append(groups[j.Conn], j)
 	}
-	pairs := match(order, sent, ids, groups, owners)
+	pairs := match(order, sent, ids, groups)
 
 	for _, c := range order {
 		var js []Journalled
@@ -112,14 +106,37 @@ func Account(ledger []Entry, journalled []Journalled, gaps []Gap, slack time.Dur
 }
 
 // match finds the ledger's connection for each of the collector's: by frames
-// that only one connection carried, else by the first free one, in order, whose
-// first frame is the same.
-func match(order []uint32, sent map[uint32][]Entry, ids []uint64, groups map[uint64][]Journalled, owners map[uint64]uint32) map[uint64]uint32 {
+// that only one connection carried, of which a sample is enough, else by the
+// first free one, in order, whose first frame is the same.
+func match(order []uint32, sent map[uint32][]Entry, ids []uint64, groups map[uint64][]Journalled) map[uint64]uint32 {
+	const several = 0 // connections are numbered from 1
+	sample := func(g []Journalled) []Journalled {
+		n := min(len(g), 64)
+		return append(g[:n:n], g[max(n, len(g)-n):]...)
+	}
+	owners, wanted := map[uint64]uint32{}, map[uint64]bool{}
+	for _, g := range groups {
+		for _, j := range sample(g) {
+			wanted[j.Hash] = true
+		}
+	}
+	for _, c := range order {
+		for _, e := range sent[c] {
+			if !wanted[e.Hash] {
+				continue
+			}
+			if o, ok := owners[e.Hash]; ok && o != c {
+				owners[e.Hash] = several
+			} else {
+				owners[e.Hash] = c
+			}
+		}
+	}
 	pairs, taken := map[uint64]uint32{}, map[uint32]bool{}
 	for _, id := range ids {
 		votes := map[uint32]int{}
-		for _, j := range groups[id] {
-			if c := owners[j.Hash]; c != 0 {
+		for _, j := range sample(groups[id]) {
+			if c := owners[j.Hash]; c != several {
 				votes[c]++
 			}
 		}
@@ -148,39 +165,20 @@ func match(order []uint32, sent map[uint32][]Entry, ids []uint64, groups map[uin
 }
 
 func (r *Report) connection(sent []Entry, js []Journalled, gaps []Gap, slack int64) {
-	at := map[uint64][]int{} // places of a hash that are not journalled yet
-	known := map[uint64]bool{}
-	for i := len(sent) - 1; i >= 0; i-- {
-		at[sent[i].Hash] = append(at[sent[i].Hash], i)
-		known[sent[i].Hash] = true
-	}
 	recv := make([]int64, len(sent)) // 0: missing
 	last := -1
-	for _, j := range js {
-		places := at[j.Hash]
-		if len(places) == 0 {
-			if known[j.Hash] {
-				r.Duplicates++
-			} else {
-				r.Foreign++
-			}
-			continue
-		}
-		// Equal frames (heartbeats) are told apart by order: the first free place
-		// after the last match, else the first free one.
-		k := len(places) - 1
-		for k > 0 && places[k] < last {
-			k--
-		}
-		i := places[k]
-		if i < last {
-			k = len(places) - 1
-			i = places[k]
-			r.Reordered++
-		}
-		at[j.Hash] = slices.Delete(places, k, k+1)
+	mark := func(i int, j Journalled) {
 		recv[i], last = max(j.Recv, 1), max(last, i)
 		r.Journalled++
+	}
+	// A connection is a stream of bytes: as a rule what is journalled is a prefix.
+	n := 0
+	for n < len(js) && n < len(sent) && js[n].Hash == sent[n].Hash {
+		mark(n, js[n])
+		n++
+	}
+	if n < len(js) {
+		r.rest(sent, js[n:], n, mark, &last)
 	}
 	seen := int64(0)
 	for i, e := range sent {
@@ -194,5 +192,41 @@ func (r *Report) connection(sent []Entry, js []Journalled, gaps []Gap, slack int
 			continue
 		}
 		r.Unexplained = append(r.Unexplained, Missing{Entry: e, Due: due, Tail: i > last})
+	}
+}
+
+// rest matches journalled frames with those sent from a place on, in any order.
+func (r *Report) rest(sent []Entry, js []Journalled, from int, mark func(int, Journalled), last *int) {
+	at := map[uint64][]int{} // places of a hash that are not journalled yet, the last first
+	for i := len(sent) - 1; i >= from; i-- {
+		at[sent[i].Hash] = append(at[sent[i].Hash], i)
+	}
+	known := map[uint64]bool{}
+	for _, e := range sent {
+		known[e.Hash] = true
+	}
+	for _, j := range js {
+		places := at[j.Hash]
+		if len(places) == 0 {
+			if known[j.Hash] {
+				r.Duplicates++
+			} else {
+				r.Foreign++
+			}
+			continue
+		}
+		// Equal frames (heartbeats) are told apart by order: the first free place
+		// after the last match, else the first free one.
+		k := len(places) - 1
+		for k > 0 && places[k] < *last {
+			k--
+		}
+		if places[k] < *last {
+			k = len(places) - 1
+			r.Reordered++
+		}
+		i := places[k]
+		at[j.Hash] = slices.Delete(places, k, k+1)
+		mark(i, j)
 	}
 }

@@ -163,3 +163,38 @@ func BenchmarkRender(b *testing.B) {
 		buf = e.dialect.render(buf[:0], x, variantCombined, &ev)
 	}
 }
+
+// BenchmarkSend is one event made, rendered, entered in the ledger and written
+// by itself, as a paced market does.
+func BenchmarkSend(b *testing.B) {
+	e := start(b, Options{Rate: 0.001, Ledger: LedgerOptions{MaxBytes: 8 << 30}})
+	c := dial(b, e, "/stream?streams=btcusdt@trade/btcusdt@depth@100ms/ethusdt@trade/ethusdt@depth@100ms")
+	go func() {
+		buf := make([]byte, 1<<18)
+		for {
+			if _, err := c.ws.NetConn().Read(buf); err != nil {
+				return
+			}
+		}
+	}()
+	for e.Stats().Streams < 4 {
+		time.Sleep(time.Millisecond)
+	}
+	var ev event
+	b.ReportAllocs()
+	for b.Loop() {
+		e.mu.Lock()
+		ev.now = time.Now().UnixNano()
+		e.mkt.next(&ev)
+		e.dispatch(&ev)
+		conns := e.touched
+		for _, c := range conns {
+			c.touched = false
+		}
+		e.touched = e.touched[:0]
+		e.mu.Unlock()
+		for _, c := range conns {
+			c.flush(false)
+		}
+	}
+}

@@ -38,8 +38,10 @@ var binanceVenue = venue{
 }
 
 type binance struct {
-	e      *Emulator
-	market market.Market
+	e        *Emulator
+	market   market.Market
+	time     int64 // of timeText
+	timeText []byte
 }
 
 func (d *binance) heartbeat(timeout time.Duration) (time.Duration, time.Duration) {
@@ -208,32 +210,32 @@ func (d *binance) message(c *Conn, text []byte) {
 
 func (d *binance) render(b []byte, st *stream, v uint8, ev *event) []byte {
 	b = binanceHead(b, st, v)
-	s, t := st.sym, binanceTime(ev.now, v)
+	s, t := st.sym, d.stamp(binanceTime(ev.now, v))
 	switch st.kind {
 	case ChannelTrades:
-		b = appendInt(append(b, `{"e":"trade","E":`...), t)
+		b = append(append(b, `{"e":"trade","E":`...), t...)
 		if d.market != market.MarketSpot {
-			b = appendInt(append(b, `,"T":`...), t)
+			b = append(append(b, `,"T":`...), t...)
 		}
 		b = append(append(append(b, `,"s":"`...), s.native...), `","t":`...)
 		b = appendInt(b, ev.id)
 		b = s.appendTicks(append(b, `,"p":"`...), ev.price)
 		b = append(s.appendQty(append(b, `","q":"`...), ev.qty), '"')
 		if d.market == market.MarketSpot {
-			b = appendInt(append(b, `,"T":`...), t)
+			b = append(append(b, `,"T":`...), t...)
 			b = append(appendBool(append(b, `,"m":`...), ev.sell), `,"M":true}`...)
 		} else {
 			b = append(appendBool(append(b, `,"X":"MARKET","m":`...), ev.sell), '}')
 		}
 	case ChannelAggTrades:
-		b = appendInt(append(b, `{"e":"aggTrade","E":`...), t)
+		b = append(append(b, `{"e":"aggTrade","E":`...), t...)
 		b = append(append(append(b, `,"s":"`...), s.native...), `","a":`...)
 		b = appendInt(b, ev.agg)
 		b = s.appendTicks(append(b, `,"p":"`...), ev.price)
 		b = s.appendQty(append(b, `","q":"`...), ev.qty)
 		b = appendInt(append(b, `","f":`...), ev.id)
 		b = appendInt(append(b, `,"l":`...), ev.id)
-		b = appendInt(append(b, `,"T":`...), t)
+		b = append(append(b, `,"T":`...), t...)
 		b = appendBool(append(b, `,"m":`...), ev.sell)
 		if d.market == market.MarketSpot {
 			b = append(b, `,"M":true`...)
@@ -244,9 +246,9 @@ func (d *binance) render(b []byte, st *stream, v uint8, ev *event) []byte {
 			b = d.partial(b, st, t)
 			break
 		}
-		b = appendInt(append(b, `{"e":"depthUpdate","E":`...), t)
+		b = append(append(b, `{"e":"depthUpdate","E":`...), t...)
 		if d.market != market.MarketSpot {
-			b = appendInt(append(b, `,"T":`...), t)
+			b = append(append(b, `,"T":`...), t...)
 		}
 		b = d.appendSymbol(b, s)
 		b = appendInt(append(b, `,"U":`...), ev.first)
@@ -266,8 +268,8 @@ func (d *binance) render(b []byte, st *stream, v uint8, ev *event) []byte {
 		b = d.appendSymbol(b, s)
 		b = s.appendTop(b)
 		if d.market != market.MarketSpot {
-			b = appendInt(append(b, `,"T":`...), t)
-			b = appendInt(append(b, `,"E":`...), t)
+			b = append(append(b, `,"T":`...), t...)
+			b = append(append(b, `,"E":`...), t...)
 		}
 		b = append(b, '}')
 	}
@@ -275,14 +277,14 @@ func (d *binance) render(b []byte, st *stream, v uint8, ev *event) []byte {
 }
 
 // partial is a stream of the best levels: @depth5, 10, 20.
-func (d *binance) partial(b []byte, st *stream, t int64) []byte {
+func (d *binance) partial(b []byte, st *stream, t []byte) []byte {
 	s := st.sym
 	bids, asks := `"bids":[`, `],"asks":[`
 	if d.market == market.MarketSpot {
 		b = append(appendInt(append(b, `{"lastUpdateId":`...), s.seq), ',')
 	} else {
-		b = appendInt(append(b, `{"e":"depthUpdate","E":`...), t)
-		b = appendInt(append(b, `,"T":`...), t)
+		b = append(append(b, `{"e":"depthUpdate","E":`...), t...)
+		b = append(append(b, `,"T":`...), t...)
 		b = d.appendSymbol(b, s)
 		b = appendInt(append(b, `,"U":`...), s.seq)
 		b = appendInt(append(b, `,"u":`...), s.seq)
@@ -311,6 +313,14 @@ func binanceTime(ns int64, v uint8) int64 {
 		return ns / 1000
 	}
 	return ns / 1_000_000
+}
+
+// stamp is the text of a time, kept while the next one is the same.
+func (d *binance) stamp(t int64) []byte {
+	if t != d.time {
+		d.time, d.timeText = t, appendInt(d.timeText[:0], t)
+	}
+	return d.timeText
 }
 
 func (d *binance) appendSymbol(b []byte, s *symbol) []byte {

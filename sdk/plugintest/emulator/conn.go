@@ -24,22 +24,24 @@ const (
 	opPong   = 0x8a
 )
 
+// writeTimeout ends a connection that takes nothing from a saturated market.
 const writeTimeout = 30 * time.Second
 
 // Conn is one WebSocket connection. Frames are put into out in order and leave
 // by one writer at a time: whoever flushes, or the connection's own goroutine
 // when the socket's buffer is full.
 type Conn struct {
-	e    *Emulator
-	id   uint32
-	ws   *websocket.Conn
-	nc   net.Conn
-	raw  syscall.RawConn
-	sub  []*stream // under Emulator.mu
-	how  uint8     // variant of its frames, fixed by its URL
-	path string
-	src  string // address without port
-	gone bool   // under Emulator.mu: streams are given up, none is taken any more
+	e      *Emulator
+	id     uint32
+	ws     *websocket.Conn
+	nc     net.Conn
+	raw    syscall.RawConn
+	sub    []*stream // under Emulator.mu
+	how    uint8     // variant of its frames, fixed by its URL
+	path   string
+	src    string // address without port
+	opened time.Time
+	gone   bool // under Emulator.mu: streams are given up, none is taken any more
 
 	touched bool // has frames that the market's goroutine has not flushed; under Emulator.mu
 	lastIn  []time.Time
@@ -101,18 +103,25 @@ func (e *Emulator) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	c.deflate = e.opt.Compression && headerHas(r.Header, "Sec-Websocket-Extensions", "permessage-deflate")
 	now := time.Now()
+	c.opened = now
 	c.lastPing.Store(now.UnixNano())
 	c.lastPong.Store(now.UnixNano())
 
 	e.connsMu.Lock()
+	if e.stopped {
+		e.connsMu.Unlock()
+		ws.Close()
+		return
+	}
+	e.wg.Add(2) // this handler and the flusher
 	e.nextID++
 	c.id = e.nextID
 	e.conns[c] = struct{}{}
 	e.connsMu.Unlock()
 	e.stats.opened.Add(1)
 	e.ledger.add(Entry{Kind: EntryOpen, Conn: c.id, Time: now.UnixNano(), Hash: Hash([]byte(r.URL.String())), Size: uint32(len(r.URL.String()))})
-	e.wg.Add(1)
 	go c.flusher()
+	defer e.wg.Done()
 	defer e.forget(c)
 
 	if e.play != nil {
@@ -292,6 +301,7 @@ func (c *Conn) flush(wait bool) {
 		case wait:
 			_ = c.nc.SetWriteDeadline(time.Now().Add(writeTimeout))
 			n, err = c.nc.Write(buf)
+			_ = c.nc.SetWriteDeadline(time.Time{}) // or it would fail a later try
 		default:
 			n, err = c.try(buf)
 		}
@@ -387,7 +397,6 @@ func (c *Conn) drain(buf []byte, until time.Time) error {
 			return net.ErrClosed
 		}
 	}
-	_ = c.nc.SetWriteDeadline(time.Time{})
 	_, err := c.nc.Write(buf)
 	return err
 }

@@ -15,7 +15,8 @@
 //
 // A slow reader delays nobody in a paced market: its frames wait in a buffer of
 // at most Options.SlowLimit bytes, then the connection is closed, as exchanges
-// do. A saturated market (Rate 0) waits for its slowest reader.
+// do. A saturated market (Rate 0) waits for its slowest reader, and closes one
+// that takes nothing for 30 s.
 package emulator
 
 import (
@@ -49,6 +50,7 @@ type Options struct {
 
 	PingEvery   time.Duration // between the venue's pings; negative: none; else the venue's own rule
 	PongTimeout time.Duration // the venue's own rule
+	MaxAge      time.Duration // a connection is closed with 1001 then; 0: never
 	SlowLimit   int           // bytes that may wait for a slow reader, 64 MiB
 	Limits      bool          // enforce the venue's limits on messages, streams, connects and weight
 	Compression bool          // accept permessage-deflate; frames are sent uncompressed all the same
@@ -91,6 +93,7 @@ type Emulator struct {
 	connsMu sync.Mutex
 	conns   map[*Conn]struct{}
 	nextID  uint32
+	stopped bool // no connection is taken any more
 
 	wg     sync.WaitGroup
 	wake   chan struct{} // ends the idle wait of a saturated market
@@ -233,6 +236,9 @@ func (e *Emulator) Run(ctx context.Context) error {
 	}
 	cancel()
 	e.srv.Close()
+	e.connsMu.Lock()
+	e.stopped = true
+	e.connsMu.Unlock()
 	for _, c := range e.all() {
 		c.drop("emulator stops")
 	}

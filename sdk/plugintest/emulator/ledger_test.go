@@ -266,3 +266,34 @@ func TestRate(t *testing.T) {
 		t.Errorf("2,000 events at 2,000/s took %v", span)
 	}
 }
+
+// TestScheduleAndAge lets a scheduled fault and the greatest age end connections.
+func TestScheduleAndAge(t *testing.T) {
+	e := start(t, Options{Rate: 500, MaxAge: 300 * time.Millisecond, Faults: []Fault{{Kind: FaultGap, Channel: "trades", After: 50 * time.Millisecond}}})
+	c := dial(t, e, tradeStream)
+	for {
+		_ = c.ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, _, err := c.ws.ReadMessage(); err != nil {
+			if !websocket.IsCloseError(err, 1001) {
+				t.Errorf("closed with %v", err)
+			}
+			break
+		}
+	}
+	es, err := e.Ledger().Entries(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	withheld := 0
+	for _, en := range es {
+		if en.Flags&FlagWithheld != 0 {
+			withheld++
+			if en.Channel != ChannelTrades || en.Symbol != 1 || en.Seq == 0 {
+				t.Errorf("withheld %+v", en)
+			}
+		}
+	}
+	if withheld != 1 {
+		t.Errorf("%d frames withheld", withheld)
+	}
+}

@@ -152,6 +152,13 @@ func (e *Emulator) idle(ctx context.Context, until time.Time) {
 // tick does what the clock asks for: pings, heartbeats, and the channels that
 // the venue sends at intervals.
 func (e *Emulator) tick(now time.Time) {
+	if e.opt.MaxAge > 0 {
+		for _, c := range e.all() {
+			if now.Sub(c.opened) > e.opt.MaxAge {
+				c.close(1001, "connection is too old")
+			}
+		}
+	}
 	if every := e.opt.PingEvery; every > 0 {
 		for _, c := range e.all() {
 			if now.UnixNano()-c.lastPing.Load() < int64(every) {
