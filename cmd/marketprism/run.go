@@ -24,6 +24,7 @@ func runCommand(g *global) *cobra.Command {
 	f := &pipelineFlags{}
 	var duration, drain time.Duration
 	var restarts int
+	var backoff time.Duration
 	var quiet bool
 	var profile string
 	c := &cobra.Command{Use: "run FILE|DIRECTORY", Short: "Collect: run a pipeline until it is stopped",
@@ -43,7 +44,7 @@ lost either way, the next start goes on where this one ended.`,
 				return err
 			}
 			o := runOptions{plan: pl, proxy: p.Settings.Proxy, log: log, duration: duration, drain: drain,
-				host: host.Options{Restart: host.Budget{Restarts: restarts}}}
+				host: host.Options{Restart: host.Budget{Restarts: restarts, MaxBackoff: backoff}}}
 			if !quiet && term.IsTerminal(int(os.Stderr.Fd())) && g.logFormat != "json" {
 				o.progress = newProgress(os.Stderr, colour(g, os.Stderr))
 				o.log = log.Output(o.progress.logs(zerolog.ConsoleWriter{NoColor: !colour(g, os.Stderr), TimeFormat: time.TimeOnly}))
@@ -63,6 +64,7 @@ lost either way, the next start goes on where this one ended.`,
 	c.Flags().DurationVar(&drain, "drain", 30*time.Second, "deadline for going down")
 	c.Flags().IntVar(&restarts, "plugin-restarts", 0, "restarts of a plugin within 10 minutes before it is quarantined (10 if 0)")
 	c.Flags().StringVar(&profile, "cpuprofile", "", "write a CPU profile of the runtime process to this file")
+	c.Flags().DurationVar(&backoff, "plugin-backoff", 0, "longest wait before a plugin is started again (10s if 0)")
 	c.Flags().BoolVar(&quiet, "quiet", false, "no progress on the terminal")
 	return c
 }

@@ -89,6 +89,9 @@ func (f *Feed) do(ctx context.Context, r source.Request, conn uint32, weight, pr
 		}
 	}
 	reply := source.Reply{Status: resp.StatusCode, Body: body}
+	if arrived, ok := ctx.Value(arrivedKey{}).(func()); ok && resp.StatusCode/100 == 2 {
+		arrived()
+	}
 	if err := f.append(source.InputHTTP, conn, now, source.AppendHTTP(nil, resp.StatusCode, r.URL, body)); err != nil {
 		return reply, err
 	}

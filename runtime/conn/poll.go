@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/marketprism/marketprism/sdk/fault"
@@ -44,24 +45,33 @@ func (f *Feed) background(work func()) bool {
 }
 
 // Snapshot asks for a book's snapshot under the weight budget. While one is on
-// its way for the same subscription, another call does nothing. It is tried
+// its way for the same subscription, another call does nothing; it is on its way
+// until just before its response is journalled, so that whoever reads the
+// response and finds it too old can ask again. It is tried
 // again with backoff; EventRequest says when it was given up. The response
 // comes back through the journal.
 func (f *Feed) Snapshot(sub source.Subscription) {
 	k := keyOf(sub)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed() || f.pending[k] {
+	if f.closed() {
+		return
+	}
+	if f.pending[k] {
 		return
 	}
 	f.pending[k] = true
-	ctx := f.ctx
-	f.work.Go(func() {
-		defer func() {
+	var once sync.Once
+	arrived := func() {
+		once.Do(func() {
 			f.mu.Lock()
 			delete(f.pending, k)
 			f.mu.Unlock()
-		}()
+		})
+	}
+	ctx := context.WithValue(f.ctx, arrivedKey{}, arrived)
+	f.work.Go(func() {
+		defer arrived()
 		wanted := func() bool {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -71,6 +81,10 @@ func (f *Feed) Snapshot(sub source.Subscription) {
 		f.insist(ctx, source.RequestFor{Purpose: source.PurposeSnapshot, Subs: []source.Subscription{sub}}, urgent, snapshotTries, wanted)
 	})
 }
+
+// arrivedKey is the context key of a func() that is called when a good response
+// has come and before it is journalled.
+type arrivedKey struct{}
 
 // request renders and performs the requests of one purpose.
 func (f *Feed) request(ctx context.Context, r source.RequestFor, priority int) error {

@@ -45,6 +45,7 @@ type feed struct {
 	conn            *conn.Feed // nil in a replay
 	subs            map[subKey]source.Subscription
 
+	begun        uint64 // frames tail when it was opened
 	checkpointAt uint64 // frame position of the last checkpoint
 	checkpoint   int64  // frames bytes between checkpoints
 	wake         []func()
@@ -131,6 +132,7 @@ func (f *feed) openJournals(recordsRec *journal.Recovery) (framesRec journal.Rec
 		return framesRec, err
 	}
 	f.reportRecovery("frames", framesRec)
+	f.begun = f.frames.Tail()
 	if f.records, *recordsRec, err = journal.Open(f.journalOptions("records", plan.Records)); err != nil {
 		return framesRec, err
 	}
@@ -224,11 +226,14 @@ func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
 			return err
 		}
 	}
-	if !restored {
-		f.lane.Decoded(framesRec.End)
-	}
 	if f.e.opt.Replay != nil { // a replay's journal holds nothing of this moment
 		return nil
+	}
+	if !restored { // the state before anything was read is where the first restart begins
+		f.lane.Decoded(f.begun)
+		if err := f.writeCheckpoint(); err != nil {
+			return err
+		}
 	}
 	return note(f.frames, source.InputNote, 0, flow.Note{Note: flow.NoteStart, Plan: f.e.plan.Digest, Build: f.e.opt.Build, Plugin: f.p.Manifest.Version})
 }
@@ -566,7 +571,11 @@ func (f *feed) runLane(ctx context.Context, drained <-chan struct{}) error {
 			f.ring()
 			return errors.Join(err, f.writeCheckpoint())
 		}
-		f.src.Wait(time.Second)
+		wait := time.Duration(0)
+		if draining {
+			wait = 20 * time.Millisecond
+		}
+		f.src.Wait(wait)
 	}
 	return ctx.Err()
 }

@@ -91,6 +91,36 @@ func (l *Lane) openBook(in *instrument, st *stream, c market.Cause, from, to, mi
 // recover asks the outside for what mends a book.
 func (l *Lane) recover(in *instrument, need source.Recovery) {
 	l.Counts.Resyncs.Add(1)
+	in.need, in.needAt = need, l.recv
+	l.ask(in, need)
+}
+
+// Patience with what was asked for, before it is asked for again.
+const (
+	requestPatience     = int64(2e9)
+	resubscribePatience = int64(15e9)
+)
+
+// remind asks again for what books have waited for in vain: a request may have
+// been made before the connections were up, or its answer may have been lost.
+func (l *Lane) remind(now int64) {
+	if l.s.Actions == nil || l.Counts.BooksSynced.Load() == l.Counts.Books.Load() {
+		return
+	}
+	for _, in := range l.ordered() {
+		patience := resubscribePatience
+		if in.need == source.RecoverRequest {
+			patience = requestPatience
+		}
+		if in.book == nil || in.book.Synced() || in.need == "" || now-in.needAt < patience {
+			continue
+		}
+		in.needAt = now
+		l.ask(in, in.need)
+	}
+}
+
+func (l *Lane) ask(in *instrument, need source.Recovery) {
 	if l.s.Actions == nil {
 		return
 	}
@@ -144,7 +174,7 @@ func (l *Lane) deriveBBO(in *instrument) {
 	l.emit(market.View(l.scratch))
 }
 
-// Books calls f for every book, in order of instrument id, with a header for a
+// Books calls f for every book, in order of market and symbol, with a header for a
 // record about it and the number of changes that the book has seen.
 func (l *Lane) Books(f func(i *market.Instrument, b *book.Book, version uint64, h market.Header)) {
 	for _, in := range l.ordered() {
@@ -154,12 +184,11 @@ func (l *Lane) Books(f func(i *market.Instrument, b *book.Book, version uint64, 
 	}
 }
 
-// Flush ends the feed: what books still hold leaves unsynced.
-func (l *Lane) Flush() error {
+// flush ends a run: what books still hold leaves unsynced.
+func (l *Lane) flush() {
 	for _, in := range l.ordered() {
 		if in.book != nil {
 			in.book.Flush(l.bookOut)
 		}
 	}
-	return l.out.Err
 }

@@ -30,6 +30,7 @@ type savedLane struct {
 	Frames     uint64 // where to begin
 	Records    uint64 // tail of the records journal at that moment
 	Now, Hour  int64
+	Last       int64
 	Stopping   bool
 	Remembered []Remembered
 	Insts      []savedInstrument
@@ -46,8 +47,8 @@ type savedInstrument struct {
 
 // Save appends the lane's state to b.
 func (l *Lane) Save() ([]byte, error) {
-	s := savedLane{Version: checkpointVersion, Layout: market.LayoutVersion, Frames: l.next, Records: l.out.Journal.Tail(),
-		Now: l.now, Hour: l.hour, Stopping: l.stopping, Remembered: l.remembered}
+	s := savedLane{Version: checkpointVersion, Layout: market.LayoutVersion, Frames: l.next, Records: l.out.Position(),
+		Now: l.now, Hour: l.hour, Last: l.last, Stopping: l.stopping, Remembered: l.remembered}
 	for _, in := range l.ordered() {
 		si := savedInstrument{ID: in.inst.ID, Streams: in.streams, Crossed: in.crossed, Version: in.version}
 		if in.book != nil {
@@ -110,6 +111,7 @@ func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error
 		}
 		l.insts[si.ID] = in
 	}
+	l.last = s.Last
 	l.next, l.now, l.hour, l.remembered, l.stopping = s.Frames, s.Now, s.Hour, s.Remembered, s.Stopping
 	l.Counts.Next.Store(int64(l.next))
 	l.countBooks()

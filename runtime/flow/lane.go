@@ -83,6 +83,7 @@ type Lane struct {
 
 	pos, next uint64 // of the entry being handled, and behind it
 	recv      int64  // of the record or frame being handled
+	last      int64  // receive time of the last record
 	conn      uint32
 	index     uint16
 	stopping  bool  // connections that close now do so in order
@@ -110,7 +111,9 @@ type instrument struct {
 	streams []*stream // few: one a channel
 	book    *book.Book
 	crossed bool
-	version uint64 // of the book: applied snapshots and updates
+	version uint64          // of the book: applied snapshots and updates
+	need    source.Recovery // what the book waits for, and since when
+	needAt  int64
 }
 
 // New makes a lane with empty state.
@@ -166,7 +169,7 @@ func (l *Lane) Process(gen uint32, pos, next uint64, data []byte) error {
 				err = l.signal(sig)
 			}
 			if err != nil {
-				return fmt.Errorf("flow: frame %d: %w: %w", pos, ErrPlugin, err)
+				return l.blame(err)
 			}
 			data = data[n:]
 			continue
@@ -174,7 +177,7 @@ func (l *Lane) Process(gen uint32, pos, next uint64, data []byte) error {
 		v := market.View(data)
 		v = v[:v.Size():v.Size()]
 		if err := l.record(v); err != nil {
-			return fmt.Errorf("flow: frame %d: %w: %w", pos, ErrPlugin, err)
+			return l.blame(err)
 		}
 		data = data[len(v):]
 	}
@@ -183,6 +186,14 @@ func (l *Lane) Process(gen uint32, pos, next uint64, data []byte) error {
 	l.Counts.Records.Store(l.out.Records)
 	l.Counts.Diverged.Store(l.out.Diverged)
 	return l.out.Err
+}
+
+// blame says whose fault an error of handling an entry is.
+func (l *Lane) blame(err error) error {
+	if l.out.Err != nil {
+		return l.out.Err
+	}
+	return fmt.Errorf("flow: frame %d: %w: %w", l.pos, ErrPlugin, err)
 }
 
 // record takes one record of the plugin.
@@ -195,12 +206,15 @@ func (l *Lane) record(v market.View) error {
 	v.SetInstrument(in.inst.ID)
 	v.SetPos(l.pos)
 	v.SetFlags(v.Flags() &^ market.FlagsRuntime)
-	l.recv, l.conn, l.index = v.TsRecv(), v.Conn(), v.Index()+1
+	l.recv, l.conn = v.TsRecv(), v.Conn()
+	l.last = l.recv
 	l.Counts.LastRecv.Store(l.recv)
 	st := in.stream(v.Channel(), v.Flags()&market.FlagAggregate != 0, l.recv)
 	if l.duplicate(in, st, v) {
 		return nil
 	}
+	v.SetIndex(l.index) // behind what the lane itself said of it
+	l.index++
 	st.Messages++
 	st.PrevRecv, st.LastRecv, st.LastTs = st.LastRecv, l.recv, v.Ts()
 	switch v.Kind() {
@@ -289,6 +303,7 @@ func (l *Lane) Output() *Output { return &l.out }
 func (l *Lane) get(i market.Instrument) (*instrument, error) {
 	inst, changed, err := l.s.Registry.Ensure(i)
 	if err != nil {
+		l.out.Err = err
 		return nil, err
 	}
 	in := l.insts[inst.ID]
@@ -298,10 +313,10 @@ func (l *Lane) get(i market.Instrument) (*instrument, error) {
 		changed = true
 	}
 	in.inst = inst
+	if in.book != nil && inst.Precision.Known { // the table may know it from before a restart, the book doesn't
+		in.book.SetPrecision(inst.Precision)
+	}
 	if changed {
-		if in.book != nil && inst.Precision.Known {
-			in.book.SetPrecision(inst.Precision)
-		}
 		if err := l.out.Define(inst, l.recv); err != nil {
 			return nil, err
 		}
@@ -339,13 +354,19 @@ const maxLocal = 1 << 20
 func (l *Lane) signal(s source.Signal) error {
 	l.conn = s.Conn
 	switch s.Kind {
+	case source.SignalError, source.SignalResync, source.SignalMaintenance, source.SignalRejected, source.SignalDefine:
+		at, err := l.s.Frames.At(l.pos) // few: the time of a record before it would be another's
+		if err != nil {
+			l.out.Err = err
+			return err
+		}
+		l.recv = at.Wall
+	}
+	switch s.Kind {
 	case source.SignalDefine:
 		return l.defined(s)
 	case source.SignalError:
 		l.Counts.DecodeErrors.Add(1)
-		if at, err := l.s.Frames.At(l.pos); err == nil {
-			l.recv = at.Wall
-		}
 		l.feedQuality(market.CauseDecodeError, string(s.Text))
 		l.s.Logger.Warn().Uint64("frame", l.pos).Uint32("conn", s.Conn).Bytes("error", s.Text).Msg("frame refused by the decoder")
 	case source.SignalResync:

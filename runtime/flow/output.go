@@ -35,6 +35,15 @@ func (o *Output) Resume(dir string, from, to uint64) error {
 	return nil
 }
 
+// Position is where the next record to be emitted is, or will be: what a
+// checkpoint holds. While records are recognised it lies before the tail.
+func (o *Output) Position() uint64 {
+	if o.prior != nil {
+		return o.prior.Cursor()
+	}
+	return o.Journal.Tail()
+}
+
 // Emit journals one record.
 func (o *Output) Emit(v market.View) {
 	if o.Err != nil {

@@ -1,8 +1,10 @@
 package flow
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
@@ -87,14 +89,16 @@ func (l *Lane) closed(in *instrument, st *stream, how string, toSeq, toTs, missi
 		Missing: missing, Repaired: []byte(how), Ref: o.Ref})
 }
 
-// ordered are the lane's instruments by id, so that what concerns all of them
-// is published in an order that a replay repeats.
+// ordered are the lane's instruments by market and symbol, so that what concerns
+// all of them is published in an order that a replay repeats; ids it gives anew.
 func (l *Lane) ordered() []*instrument {
 	out := make([]*instrument, 0, len(l.insts))
 	for _, in := range l.insts {
 		out = append(out, in)
 	}
-	slices.SortFunc(out, func(a, b *instrument) int { return int(a.inst.ID) - int(b.inst.ID) })
+	slices.SortFunc(out, func(a, b *instrument) int {
+		return cmp.Or(cmp.Compare(a.inst.Market, b.inst.Market), strings.Compare(a.inst.Symbol, b.inst.Symbol))
+	})
 	return out
 }
 
@@ -159,7 +163,8 @@ const hour = int64(3600 * 1e9)
 func (l *Lane) echo() error {
 	rec, err := l.s.Frames.At(l.pos)
 	if err != nil {
-		return fmt.Errorf("echo of frame %d, which can't be read: %w", l.pos, err)
+		l.out.Err = fmt.Errorf("flow: echo of frame %d, which can't be read: %w", l.pos, err)
+		return l.out.Err
 	}
 	l.recv, l.conn = rec.Wall, rec.Conn
 	switch source.InputKind(rec.Kind) {
@@ -178,7 +183,13 @@ func (l *Lane) echo() error {
 			return err
 		}
 		l.remembered, l.stopping = l.remembered[:0], false
-		l.lost(0, true, n.Cause(), n.From, n.Detail)
+		// What was sent after the last frame that was read may be lost, even if
+		// the runtime lived on for a moment.
+		from := n.From
+		if l.last != 0 {
+			from = min(from, l.last)
+		}
+		l.lost(0, true, n.Cause(), from, n.Detail)
 	case source.InputNote:
 		n, err := ParseNote(rec.Payload)
 		if err != nil {
@@ -201,6 +212,7 @@ func (l *Lane) tick(now int64) error {
 		}
 		l.hour = h
 	}
+	l.remind(now)
 	for _, p := range l.s.Processors {
 		if err := p.Tick(now, l); err != nil {
 			return err
@@ -244,6 +256,7 @@ func (l *Lane) note(n Note) error {
 		l.stopping = true
 	case NoteStop:
 		l.cover(l.recv)
+		l.flush()
 	}
 	return nil
 }

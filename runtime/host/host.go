@@ -34,6 +34,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -144,7 +145,20 @@ func New(o Options) *Host {
 	def(&o.Gather, wire.DefaultGather)
 	def(&o.RingBytes, 4<<20)
 	o.Restart.fill()
+	o.TempDir = absolute(o.TempDir)
 	return &Host{opt: o}
+}
+
+// absolute makes a path mean the same in a plugin process, whose working
+// directory is the root.
+func absolute(path string) string {
+	if path == "" {
+		return ""
+	}
+	if a, err := filepath.Abs(path); err == nil {
+		return a
+	}
+	return path
 }
 
 func def[T comparable](v *T, d T) {

@@ -135,7 +135,32 @@ func (r *rawSource) Start(s wire.SourceStart) error {
 	return nil
 }
 
-func init() { hostile["shrink"] = raw(nil) }
+// badSink answers a batch that nobody asked for.
+type badSink struct{ fileSink }
+
+func (*badSink) Health() wire.Health { return wire.Health{} }
+
+func (*badSink) Open(_ context.Context, o wire.SinkOpen) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(o.MailboxFd, &st); err != nil {
+		return err
+	}
+	mem, err := unix.Mmap(o.MailboxFd, 0, int(st.Size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	put(mem, out, 3)
+	return nil
+}
+
+func init() {
+	hostile["shrink"] = raw(nil)
+	hostile["badsink"] = func() int {
+		plugin.Serve(&plugin.ServeConfig{HandshakeConfig: wire.Handshake, GRPCServer: plugin.DefaultGRPCServer,
+			VersionedPlugins: map[int]plugin.PluginSet{wire.ProtocolVersion: {wire.PluginName: wire.SinkPlugin(&badSink{})}}})
+		return 0
+	}
+}
 
 func TestGarbageInRingQuarantines(t *testing.T) {
 	for name, want := range map[string]string{

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -89,6 +90,10 @@ func (lineSource) Requests(r source.RequestFor) ([]source.Request, error) {
 	if r.Purpose == "pid" {
 		return []source.Request{{Body: strconv.Itoa(os.Getpid())}}, nil
 	}
+	if p, ok := strings.CutPrefix(string(r.Purpose), "dial:"); ok {
+		_, err := net.Dial("tcp", p)
+		return []source.Request{{Body: fmt.Sprint(err)}}, nil
+	}
 	if p, ok := strings.CutPrefix(string(r.Purpose), "write:"); ok {
 		err := os.WriteFile(p, []byte("x"), 0o600)
 		return []source.Request{{Body: fmt.Sprint(err)}}, nil
@@ -170,6 +175,9 @@ func (s *fileSink) Open(_ context.Context, set sink.Settings) (err error) {
 	if set.Config.Bool("refuse") {
 		return fault.Errorf(fault.Stop, "test: refused")
 	}
+	if _, err := os.Stat(filepath.Join(set.WorkDir, "up")); err != nil && set.Config.Bool("wait") {
+		return err // the store is down until somebody makes this file
+	}
 	s.log = set.Logger
 	s.log.Warn().Str("name", set.Name).Int("n", 7).Msg("opened")
 	s.f, err = os.OpenFile(filepath.Join(set.WorkDir, "out"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -183,8 +191,11 @@ func (s *fileSink) Write(_ context.Context, b *sink.Batch) error {
 		if string(r.TradeID()) == "wait" {
 			return fault.WaitFor(3*time.Second, errors.New("test: full"))
 		}
-		if string(r.TradeID()) == "exit" {
+		switch string(r.TradeID()) {
+		case "exit":
 			os.Exit(9)
+		case "hang":
+			select {}
 		}
 		fmt.Fprintf(&lines, "%s %s %s %s\n", r.Kind(), i.Venue, i.Symbol, r.TradeID())
 	}

@@ -7,9 +7,11 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -91,9 +93,6 @@ func TestEnvironmentIsClean(t *testing.T) {
 }
 
 func TestSourceIsConfined(t *testing.T) {
-	if _, err := os.Stat("/sys/kernel/security"); err != nil {
-		t.Log("no securityfs: whether the kernel has Landlock shows in the result alone")
-	}
 	ctx := context.Background()
 	log := &buffer{}
 	p, err := host.New(testOptions(log)).Open(ctx, host.Spec{Kind: wire.KindSource, Name: "test"})
@@ -111,6 +110,18 @@ func TestSourceIsConfined(t *testing.T) {
 	}
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Errorf("the host itself: %v", err)
+	}
+	if strings.Contains(log.String(), "can't restrict TCP") {
+		return
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	q, err = p.Requests(ctx, source.RequestFor{Purpose: source.Purpose("dial:" + l.Addr().String())})
+	if err != nil || !strings.Contains(q[0].Body, "permission denied") {
+		t.Errorf("dialling: %v %v", q, err)
 	}
 }
 
@@ -296,6 +307,72 @@ func TestGreatEntries(t *testing.T) {
 	l.until(func() bool { return l.pos == j.Tail() })
 	if len(l.got) != 6 || l.gen != 1 || len(l.signals) > 0 {
 		t.Errorf("%d records, generation %d, %q", len(l.got), l.gen, l.signals)
+	}
+}
+
+func TestWake(t *testing.T) {
+	j := newJournal(t, journal.Options{})
+	woken := make(chan struct{}, 1)
+	l := startSource(t, testOptions(io.Discard), host.SourceSpec{Latency: wire.Low, Wake: func() {
+		select {
+		case woken <- struct{}{}:
+		default:
+		}
+	}}, j)
+	for i := range 50 {
+		appendFrame(t, j, source.InputText, fmt.Sprintf("T A 1 1 %d", i))
+		for l.pos < j.Tail() {
+			if err := l.src.Poll(&l.batch, 1<<20); err != nil {
+				t.Fatal(err)
+			}
+			l.take()
+			if len(l.batch.Entries) > 0 || l.src.Arm() {
+				continue
+			}
+			select {
+			case <-woken:
+			case <-time.After(10 * time.Second):
+				t.Fatalf("not woken for frame %d: %+v", i, l.src.State())
+			}
+		}
+	}
+	if len(l.got) != 50 {
+		t.Errorf("%d records", len(l.got))
+	}
+}
+
+func TestNothingLeaks(t *testing.T) {
+	count := func() (goroutines, files int) {
+		d, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return runtime.NumGoroutine(), len(d)
+	}
+	ctx := context.Background()
+	h := host.New(testOptions(io.Discard))
+	var g0, f0 int
+	for i := range 8 {
+		p, err := h.Open(ctx, host.Spec{Kind: wire.KindSource, Name: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Close()
+		if _, err := h.Open(ctx, host.Spec{Kind: wire.KindSource, Name: "dead"}); err == nil {
+			t.Fatal("a dead plugin was opened")
+		}
+		if i == 0 {
+			g0, f0 = count()
+		}
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		g, f := count()
+		if g <= g0+2 && f <= f0+2 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d goroutines and %d descriptors, %d and %d after the first start", g, f, g0, f0)
+		}
 	}
 }
 

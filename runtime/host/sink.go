@@ -114,6 +114,9 @@ func (h *Host) NewSink(spec SinkSpec) (*Sink, error) {
 			return nil, fmt.Errorf("host: plugin %s: journal %d (%q) lacks its name, journal or cursor", spec.Label, i, j.Name)
 		}
 	}
+	if spec.WorkDir = absolute(spec.WorkDir); spec.WorkDir == "" {
+		spec.WorkDir = absolute(".")
+	}
 	bell, err := ring.NewBell()
 	if err != nil {
 		return nil, err
@@ -230,7 +233,7 @@ func (s *Sink) once(ctx context.Context) (err error) {
 		defer retire(j.Journal, ctl)
 		readers = append(readers, ctl)
 		f, b := ctl.Files()
-		open.Journals = append(open.Journals, wire.SinkJournal{Name: j.Name, Dir: j.Journal.Dir(), Venue: j.Venue, Market: j.Market,
+		open.Journals = append(open.Journals, wire.SinkJournal{Name: j.Name, Dir: absolute(j.Journal.Dir()), Venue: j.Venue, Market: j.Market,
 			ControlFd: wire.LifeFd + 1 + len(files), BellFd: wire.LifeFd + 2 + len(files)})
 		files = append(files, f, b)
 	}

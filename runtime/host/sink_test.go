@@ -230,3 +230,196 @@ func TestSinkDeathLosesNoRequest(t *testing.T) {
 		t.Fatalf("again: %+v, %v", r, r.Err())
 	}
 }
+
+func TestSinkReadsDefinitionsBeforeItsRange(t *testing.T) {
+	// Definitions stand in records: in the range's segment before it, and in
+	// the tables that begin segments.
+	var table []market.Instrument
+	j := newJournal(t, journal.Options{SegmentBytes: 64 << 10, MaxBytes: 16 << 20, Head: func() []byte {
+		b, _ := json.Marshal(table)
+		return b
+	}})
+	var from, to []shm.Position
+	for i := range 40 {
+		id := market.InstrumentID(i + 1)
+		table = append(table, appendDefine(t, j, id, fmt.Sprintf("S%d", i)))
+		from = append(from, appendTrade(t, j, id, fmt.Sprint(i)))
+		to = append(to, j.Tail())
+		for n := range 20 {
+			appendTrade(t, j, id, fmt.Sprint("filler", n))
+		}
+	}
+	dir := t.TempDir()
+	s := startSink(t, testOptions(io.Discard), host.SinkSpec{WorkDir: dir}, j)
+	s.next()
+	order := []int{39, 0, 17, 18, 5, 38, 1, 39, 20}
+	for n, i := range order {
+		if err := s.snk.Submit(ring.Request{Batch: uint64(n), Op: ring.OpWrite, From: from[i], To: to[i]}); err != nil {
+			t.Fatal(err)
+		}
+		if r := s.next(); r.Err() != nil || r.Count != 1 {
+			t.Fatalf("batch %d: %+v, %v", n, r, r.Err())
+		}
+	}
+	out, err := os.ReadFile(filepath.Join(dir, "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := ""
+	for _, i := range order {
+		want += fmt.Sprintf("trade test S%d %d\n", i, i)
+	}
+	if string(out) != want {
+		t.Errorf("wrote %q, not %q", out, want)
+	}
+	// Without a definition there is no guessing.
+	odd := appendTrade(t, j, 999, "x")
+	if err := s.snk.Submit(ring.Request{Batch: 100, Op: ring.OpWrite, From: odd, To: j.Tail()}); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.next(); fault.Of(r.Err()) != fault.Stop || !strings.Contains(r.Err().Error(), "nothing defines instrument 999") {
+		t.Errorf("%+v, %v", r, r.Err())
+	}
+}
+
+func TestSinkHangIsFound(t *testing.T) {
+	for _, how := range []string{"stopped", "write"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			j := newJournal(t, journal.Options{})
+			o := testOptions(io.Discard)
+			o.StallAfter, o.WriteTimeout = time.Second, 3*time.Second
+			s := startSink(t, o, host.SinkSpec{WorkDir: t.TempDir()}, j)
+			s.next()
+			appendDefine(t, j, 1, "BTCUSDT")
+			id, want := "1", "and no answer"
+			if how == "write" {
+				id, want = "hang", "a batch has been under way for"
+			} else {
+				stop(t, s.snk.State().Pid)
+			}
+			from := appendTrade(t, j, 1, id)
+			if err := s.snk.Submit(ring.Request{Batch: 1, Op: ring.OpWrite, From: from, To: j.Tail()}); err != nil {
+				t.Fatal(err)
+			}
+			if r := s.next(); !r.Lost || r.Batch != 1 {
+				t.Fatalf("%+v", r)
+			}
+			if r := s.next(); !r.Opened || r.Generation != 2 {
+				t.Fatalf("%+v", r)
+			}
+			if why := s.snk.State().Why; !strings.Contains(why, want) {
+				t.Errorf("why: %s", why)
+			}
+		})
+	}
+}
+
+func TestSinkWaitsForItsStore(t *testing.T) {
+	j := newJournal(t, journal.Options{})
+	dir := t.TempDir()
+	s := startSink(t, testOptions(io.Discard), host.SinkSpec{WorkDir: dir, Config: schema.Values{"wait": true}}, j)
+	for !strings.Contains(s.snk.State().Why, "up: no such file") {
+		if _, err := s.snk.Results(nil); err != nil {
+			t.Fatal(err)
+		}
+		s.snk.Wait(time.Millisecond)
+	}
+	if err := s.snk.Submit(ring.Request{}); !errors.Is(err, host.ErrNotOpen) {
+		t.Errorf("submitted: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "up"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.next(); !r.Opened || r.Generation != 1 || s.snk.State().Restarts != 0 {
+		t.Errorf("%+v, %+v", r, s.snk.State())
+	}
+}
+
+func TestSinkQuarantine(t *testing.T) {
+	for name, c := range map[string]struct {
+		config schema.Values
+		want   string
+	}{
+		"badsink": {nil, "garbage in shared memory: 3 requests were answered of 0 made"},
+		"file":    {schema.Values{"refuse": true}, "test: refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			j := newJournal(t, journal.Options{})
+			s := startSink(t, testOptions(io.Discard), host.SinkSpec{Spec: host.Spec{Name: name}, WorkDir: t.TempDir(), Config: c.config}, j)
+			var err error
+			for deadline := time.Now().Add(30 * time.Second); err == nil && time.Now().Before(deadline); {
+				if s.got, err = s.snk.Results(s.got[:0]); err == nil {
+					s.snk.Wait(10 * time.Millisecond)
+				}
+			}
+			var q *host.QuarantineError
+			if !errors.As(err, &q) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, not %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestKilledSinkRepeats kills the process again and again: each range that has
+// an answer was written, and those reported as lost are made again.
+func TestKilledSinkRepeats(t *testing.T) {
+	const batches, kills = 400, 8
+	j := newJournal(t, journal.Options{})
+	o := testOptions(io.Discard)
+	o.Restart.Restarts = kills + 1
+	dir := t.TempDir()
+	appendDefine(t, j, 1, "BTCUSDT")
+	s := startSink(t, o, host.SinkSpec{WorkDir: dir}, j)
+	s.next()
+	var from, to []shm.Position
+	for i := range batches {
+		from = append(from, appendTrade(t, j, 1, fmt.Sprint(i)))
+		to = append(to, j.Tail())
+	}
+	answered, killed := 0, 0
+	for next := 0; answered < batches; {
+		for next < batches {
+			err := s.snk.Submit(ring.Request{Batch: uint64(next), Op: ring.OpWrite, From: from[next], To: to[next]})
+			if err != nil {
+				break // full, or not open
+			}
+			next++
+		}
+		r := s.next()
+		switch {
+		case r.Lost:
+			next = min(next, int(r.Batch))
+		case r.Opened:
+		case r.Err() != nil || int(r.Batch) != answered || r.Count != 1:
+			t.Fatalf("after %d: %+v, %v", answered, r, r.Err())
+		default:
+			answered++
+			if pid := s.snk.State().Pid; pid > 0 && killed < kills && answered > killed*batches/kills {
+				if syscall.Kill(pid, syscall.SIGKILL) == nil {
+					killed++
+				}
+			}
+		}
+	}
+	if killed < kills {
+		t.Fatalf("killed %d times", killed)
+	}
+	out, err := os.ReadFile(filepath.Join(dir, "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// At least once, in order: the sink doesn't deduplicate.
+	seen := -1
+	for line := range strings.Lines(string(out)) {
+		var n int
+		if _, err := fmt.Sscanf(line, "trade test BTCUSDT %d", &n); err != nil || n > seen+1 {
+			t.Fatalf("line %q after %d", line, seen)
+		}
+		seen = max(seen, n)
+	}
+	if seen != batches-1 {
+		t.Errorf("wrote up to %d", seen)
+	}
+}

@@ -240,7 +240,7 @@ func (s *Source) once(ctx context.Context) error {
 	}
 	const first = wire.LifeFd + 1
 	callCtx, cancel := context.WithTimeout(ctx, s.h.opt.CallTimeout)
-	err = p.client.Start(callCtx, wire.SourceStart{Transport: wire.TransportShared, JournalDir: s.spec.Journal.Dir(), From: b.from,
+	err = p.client.Start(callCtx, wire.SourceStart{Transport: wire.TransportShared, JournalDir: absolute(s.spec.Journal.Dir()), From: b.from,
 		Settings: s.spec.Settings, Remembered: b.remembered, Latency: s.spec.Latency, Gather: s.h.opt.Gather,
 		ControlFd: first, BellFd: first + 1, RingFd: first + 2, HostBell: first + 3})
 	cancel()

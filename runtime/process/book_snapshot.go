@@ -62,7 +62,7 @@ func (p *BookSnapshot) Tick(now int64, l *flow.Lane) error {
 // State implements flow.Processor.
 func (p *BookSnapshot) State() []byte {
 	b := binary.LittleEndian.AppendUint64(nil, uint64(p.last))
-	b = binary.LittleEndian.AppendUint64(b, p.out.Journal.Tail())
+	b = binary.LittleEndian.AppendUint64(b, p.out.Position())
 	for _, id := range slices.Sorted(maps.Keys(p.seen)) {
 		b = binary.LittleEndian.AppendUint64(b, uint64(id))
 		b = binary.LittleEndian.AppendUint64(b, p.seen[id])

@@ -34,6 +34,7 @@ type Input struct {
 	Venue  string
 	Market market.Market
 	events func(yield func(*Event) error) error
+	timed  bool // timers are among the events
 }
 
 // Each calls yield for every event in order.
@@ -41,7 +42,7 @@ func (in *Input) Each(yield func(*Event) error) error { return in.events(yield) 
 
 // Custom makes an input of events that the caller has.
 func Custom(path, venue string, m market.Market, events func(yield func(*Event) error) error) *Input {
-	return &Input{path, venue, m, events}
+	return &Input{Path: path, Venue: venue, Market: m, events: events}
 }
 
 // OpenJournal opens a feed's directory, or its frames directory, for replay. A
@@ -60,7 +61,7 @@ func OpenJournal(path string) (*Input, error) {
 	if !ok || err != nil {
 		return nil, fmt.Errorf("replay: %s: the directory's name must be VENUE-MARKET", path)
 	}
-	return &Input{Path: path, Venue: venue, Market: m, events: func(yield func(*Event) error) error {
+	return &Input{Path: path, Venue: venue, Market: m, timed: true, events: func(yield func(*Event) error) error {
 		r, err := shm.OpenReader(frames, 0, nil)
 		if err != nil {
 			return fmt.Errorf("replay: %s: %w", path, err)
@@ -87,11 +88,12 @@ func OpenJournal(path string) (*Input, error) {
 
 // Feed appends an input's events to a frames journal, at speed times the
 // recorded pace (0: as fast as they are read), with a timer for each second
-// that passed. It returns the time of the last event.
+// that passed unless the recording has its own. It returns the time of the last
+// event.
 func Feed(ctx context.Context, in *Input, j *journal.Journal, speed float64, timer time.Duration, frames *Frames) (last int64, err error) {
 	var began time.Time
 	var first, tick int64
-	n, fromJournal := 0, false
+	n := 0
 	err = in.Each(func(ev *Event) error {
 		if n++; n&1023 == 0 {
 			if err := ctx.Err(); err != nil {
@@ -113,8 +115,7 @@ func Feed(ctx context.Context, in *Input, j *journal.Journal, speed float64, tim
 				}
 			}
 		}
-		fromJournal = fromJournal || ev.Kind == source.InputTimer
-		if at := ev.Wall / int64(timer); at > tick && !fromJournal {
+		if at := ev.Wall / int64(timer); at > tick && !in.timed {
 			if tick != 0 {
 				if _, err := j.Append(shm.Header{Kind: uint8(source.InputTimer), Wall: at * int64(timer)}, nil); err != nil {
 					return err

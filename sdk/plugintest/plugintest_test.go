@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/plugintest/emulator"
 	"github.com/marketprism/marketprism/sdk/source"
@@ -22,7 +24,7 @@ func TestMain(m *testing.M) {
 	case os.Getenv("FAKE") != "" && len(os.Args) == 3 && os.Args[1] == "run":
 		os.Exit(runFake(os.Args[2]))
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // spot is a source as far as the kit asks it.

@@ -242,7 +242,7 @@ func Rebuild(rs []Record, symbol string) *RebuiltBook {
 		}
 		for side, ls := range map[*map[string]market.Decimal][][2]market.Decimal{&b.bids: r.Bids, &b.asks: r.Asks} {
 			for _, l := range ls {
-				if l[1].IsZero() {
+				if l[1].Sign() == 0 {
 					delete(*side, l[0].String())
 				} else {
 					(*side)[l[0].String()] = l[1]

@@ -126,10 +126,6 @@ func shorten(err error) error {
 	return err
 }
 
-// sparse is how far apart, in gathering times, wake-ups must be for a balanced
-// loop to sleep on the doorbell rather than to gather.
-const sparse = 2
-
 // pace decides how a data loop sleeps once it has done all there was.
 type pace struct {
 	gather time.Duration // 0: never
@@ -155,6 +151,6 @@ func (p *pace) rung() {
 		return
 	}
 	now := time.Now()
-	p.dense = now.Sub(p.woke) < sparse*p.gather
+	p.dense = now.Sub(p.woke) < p.gather // whoever rings doesn't gather itself
 	p.woke = now
 }

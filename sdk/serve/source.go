@@ -153,20 +153,13 @@ func (l *decodeLoop) run(st wire.SourceStart) {
 func (l *decodeLoop) drain() (did int, ok bool) {
 	for {
 		ok, err := l.reader.Read(&l.rec)
-		var lapped shm.ErrLapped
-		switch {
-		case errors.As(err, &lapped):
-			// Retention took frames that were never decoded: say so in their place.
-			b := source.AppendSignal(nil, source.SignalError, 0, 0, lapped.From,
-				fmt.Sprintf("positions %d to %d were dropped before they were decoded", lapped.From, lapped.To))
-			if !l.prod.Append(lapped.From, lapped.To, 0, b) {
+		if err != nil {
+			if !l.unreadable(err) {
 				return did, false
 			}
 			continue
-		case err != nil:
-			l.log.Error().Err(err).Msg("the frames journal can't be read")
-			os.Exit(1) // the runtime starts the process again, within its budget
-		case !ok:
+		}
+		if !ok {
 			l.s.frames.Add(uint64(did % publishEvery))
 			l.prod.Publish(l.reader.Cursor())
 			l.reader.Release()
@@ -181,6 +174,18 @@ func (l *decodeLoop) drain() (did int, ok bool) {
 			l.reader.Release()
 		}
 	}
+}
+
+// unreadable handles an error of the reader.
+func (l *decodeLoop) unreadable(err error) bool {
+	var lapped shm.ErrLapped
+	if !errors.As(err, &lapped) {
+		l.log.Error().Err(err).Msg("the frames journal can't be read")
+		os.Exit(1) // the runtime starts the process again, within its budget
+	}
+	// Retention took frames that were never decoded: say so in their place.
+	text := fmt.Sprintf("positions %d to %d were dropped before they were decoded", lapped.From, lapped.To)
+	return l.prod.Append(lapped.From, lapped.To, 0, source.AppendSignal(nil, source.SignalError, 0, 0, lapped.From, text))
 }
 
 // frame decodes one record of the frames journal.

@@ -230,7 +230,9 @@ func (c *Conn) put(op byte, now int64, about About, flags EntryFlags, p []byte) 
 			return
 		}
 	}
-	c.e.ledger.add(Entry{now, Hash(p), c.id, c.index, uint32(len(p)), EntryFrame, flags, about})
+	if !c.e.ledger.off {
+		c.e.ledger.add(Entry{now, Hash(p), c.id, c.index, uint32(len(p)), EntryFrame, flags, about})
+	}
 	c.index++
 	c.out = append(appendHeader(c.out, op, len(p)), p...)
 	over := len(c.out) > c.e.opt.SlowLimit

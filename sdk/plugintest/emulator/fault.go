@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -85,6 +86,32 @@ func (f *Fault) UnmarshalJSON(b []byte) error {
 		}
 	}
 	return nil
+}
+
+// ParseFault reads a fault as flags give it: its kind, then fields by name as in
+// JSON, "gap,symbol=BTCUSDT,channel=book,count=3,after=10s".
+func ParseFault(s string) (Fault, error) {
+	kind, rest, _ := strings.Cut(s, ",")
+	fields := obj{"kind": kind}
+	for rest != "" {
+		var one string
+		one, rest, _ = strings.Cut(rest, ",")
+		k, v, ok := strings.Cut(one, "=")
+		if !ok {
+			return Fault{}, fmt.Errorf("emulator: fault %q: want name=value, not %q", s, one)
+		}
+		if n, err := strconv.Atoi(v); err == nil {
+			fields[k] = n
+		} else {
+			fields[k] = v
+		}
+	}
+	b, err := json.Marshal(fields)
+	if err != nil {
+		return Fault{}, fmt.Errorf("emulator: fault %q: %w", s, err)
+	}
+	var f Fault
+	return f, f.UnmarshalJSON(b)
 }
 
 // armedFault waits for its frames or requests.

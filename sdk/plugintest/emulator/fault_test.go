@@ -335,3 +335,15 @@ func TestChecksumFault(t *testing.T) {
 		t.Errorf("%d altered frames in the ledger", n)
 	}
 }
+
+func TestParseFault(t *testing.T) {
+	f, err := ParseFault("gap,symbol=BTCUSDT,channel=book,count=3,after=10s,for=5ms")
+	if want := (Fault{Kind: FaultGap, Symbol: "BTCUSDT", Channel: "book", Count: 3, After: 10 * time.Second, For: 5 * time.Millisecond}); err != nil || f != want {
+		t.Errorf("%+v, %v", f, err)
+	}
+	for _, bad := range []string{"gap,count", "gap,nothing=1", "gap,after=soon", "gap,count=many"} {
+		if _, err := ParseFault(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}

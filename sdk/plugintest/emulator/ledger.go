@@ -15,7 +15,7 @@ import (
 )
 
 // LedgerOptions say where the ledger lies. It is a file of fixed entries that
-// other processes may read while it grows (OpenLedger) and that outlives the
+// other processes may read while it grows (ReadLedger) and that outlives the
 // emulator.
 type LedgerOptions struct {
 	Path     string // a temporary file without a name if empty

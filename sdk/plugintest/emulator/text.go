@@ -68,7 +68,7 @@ func (t turnover) append(b []byte) []byte {
 	return append(b[:start], b[start+1:]...)
 }
 
-// number writes a quoted number whose text is appended by f.
+// quoted writes a key and, in quotes, the text that f appends.
 func quoted(b []byte, key string, f func([]byte) []byte) []byte {
 	b = append(append(b, key...), '"')
 	return append(f(b), '"')

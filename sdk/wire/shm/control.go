@@ -48,6 +48,12 @@ const (
 // how late the other goroutines of a one-processor process can run.
 const rawSlice = 3 * time.Millisecond
 
+// rawSlices is how many such sleeps in a row may pass in vain before it gives
+// its processor up. To do so costs far more than a slice: the Go runtime's
+// monitor then looks every 20 µs for a while, each time the processor is taken
+// again.
+const rawSlices = 10
+
 // Control is the control block of one reader and its doorbell. The host makes
 // it (NewControl for a reader in another process, NewLocal for one in its
 // own), registers it with the journal and rings it; the reader waits on it.
@@ -68,6 +74,7 @@ type Control struct {
 	mayHold bool // one processor: sleeping on the word is cheaper
 	hold    bool // the last sleeps were short enough for it
 	short   int
+	vain    int // raw sleeps in a row that nobody ended
 	broken  atomic.Bool // interrupted
 	buf     [64]byte
 }
@@ -268,8 +275,12 @@ func (c *Control) sleep(how uint32, left time.Duration) {
 		if left > 0 {
 			d = min(d, left)
 		}
-		if futexWait(unsafe.Pointer(&c.p.parked), parkedRaw, d) {
-			c.hold, c.short = false, 0
+		if !futexWait(unsafe.Pointer(&c.p.parked), parkedRaw, d) {
+			c.vain = 0
+		} else if c.vain++; c.vain >= rawSlices {
+			c.hold, c.short, c.vain = false, 0, 0
+		} else {
+			runtime.Gosched() // others had to wait for this slice
 		}
 		return
 	}
@@ -298,7 +309,7 @@ func (c *Control) sleep(how uint32, left time.Duration) {
 	if !c.mayHold {
 		return
 	}
-	if time.Since(began) >= rawSlice {
+	if time.Since(began) >= rawSlices*rawSlice/3 {
 		c.short = 0
 	} else if c.short++; c.short >= 4 {
 		c.hold = true
