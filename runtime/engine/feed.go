@@ -203,7 +203,7 @@ func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
 	s := flow.Settings{Venue: f.p.Venue, Market: f.p.Market, Channels: specs, Depth: func(string) int { return bookDepth }, Registry: f.e.registry,
 		Frames: &f.at, Records: f.records, DeriveBBO: derive, Logger: f.log}
 	if f.e.opt.Replay == nil {
-		s.Actions = f
+		s.Actions, s.LiveFrom = f, f.begun
 	}
 	for _, p := range f.processors {
 		s.Processors = append(s.Processors, p)
@@ -552,7 +552,8 @@ func (f *feed) runLane(ctx context.Context, drained <-chan struct{}) error {
 		f.lane.Decoded(b.Upto)
 		if len(b.Entries) > 0 {
 			f.ring()
-			if f.lane.Next() >= f.checkpointAt+uint64(f.checkpoint) {
+			caughtUp := f.checkpointAt < f.begun && f.lane.Next() >= f.begun // the next restart need not derive all that again
+			if caughtUp || f.lane.Next() >= f.checkpointAt+uint64(f.checkpoint) {
 				if err := f.writeCheckpoint(); err != nil {
 					f.log.Error().Err(err).Msg("checkpoint failed: a restart begins at the one before")
 				}
@@ -567,9 +568,8 @@ func (f *feed) runLane(ctx context.Context, drained <-chan struct{}) error {
 			}
 		}
 		if draining && f.lane.Next() >= f.frames.Tail() {
-			err := f.lane.Flush()
 			f.ring()
-			return errors.Join(err, f.writeCheckpoint())
+			return f.writeCheckpoint()
 		}
 		wait := time.Duration(0)
 		if draining {

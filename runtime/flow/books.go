@@ -104,7 +104,7 @@ const (
 // remind asks again for what books have waited for in vain: a request may have
 // been made before the connections were up, or its answer may have been lost.
 func (l *Lane) remind(now int64) {
-	if l.s.Actions == nil || l.Counts.BooksSynced.Load() == l.Counts.Books.Load() {
+	if !l.live() || l.Counts.BooksSynced.Load() == l.Counts.Books.Load() {
 		return
 	}
 	for _, in := range l.ordered() {
@@ -121,7 +121,7 @@ func (l *Lane) remind(now int64) {
 }
 
 func (l *Lane) ask(in *instrument, need source.Recovery) {
-	if l.s.Actions == nil {
+	if !l.live() {
 		return
 	}
 	switch need {

@@ -57,6 +57,7 @@ type Settings struct {
 	Frames     Frames
 	Records    Journal
 	Actions    Actions // nil in a replay
+	LiveFrom   uint64  // frames below are of a run before this one: nothing is asked of the outside for them
 	DeriveBBO  bool    // the venue has no bbo channel and a pipeline wants one
 	Processors []Processor
 	Logger     zerolog.Logger
@@ -399,8 +400,11 @@ func (l *Lane) signal(s source.Signal) error {
 // maxRemembered bounds the frames that a plugin may ask to be fed again.
 const maxRemembered = 4096
 
+// live says whether the outside is to hear of what is being handled.
+func (l *Lane) live() bool { return l.s.Actions != nil && l.pos >= l.s.LiveFrom }
+
 func (l *Lane) act(s source.Signal) {
-	if l.s.Actions != nil {
+	if l.live() {
 		l.s.Actions.Signal(s.Conn, s)
 	}
 }

@@ -82,6 +82,7 @@ func (w *way) saturate(b *testing.B, batch int) {
 	const window = 8192 // so that the way's own buffers decide
 	var got atomic.Int64
 	self, child := cpu(b, 0), cpu(b, w.pid)
+	b.ReportAllocs()
 	b.ResetTimer()
 	done := make(chan struct{})
 	go func() {

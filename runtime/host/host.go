@@ -22,6 +22,10 @@
 // copied and then checked; what it prints is parsed by code that takes any
 // bytes, and is bounded in rate. Garbage quarantines the plugin at once; death,
 // silence and floods cost a restart, and too many restarts quarantine it.
+// Processes have a clean environment and empty standard input. Where the kernel
+// has Landlock, source plugins can neither write files nor use TCP nor signal
+// other processes; sinks can, since they write stores. A third-party executable
+// is run from the sealed copy that was hashed.
 //
 // # A slow plugin
 //

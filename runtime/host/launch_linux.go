@@ -67,12 +67,13 @@ func (p *process) end() error {
 
 // explain adds, to an error of a call, that the process has ended.
 func (p *process) explain(err error) error {
+	var said *fault.Error
+	if errors.As(err, &said) {
+		return err // the plugin's own answer
+	}
 	// The connection breaks a moment before the process was waited for.
 	t := time.NewTimer(100 * time.Millisecond)
 	defer t.Stop()
-	if fault.Of(err) == fault.Stop {
-		return err
-	}
 	select {
 	case <-p.run.exited:
 		return fmt.Errorf("%w: %w", err, p.end())

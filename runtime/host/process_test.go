@@ -380,7 +380,7 @@ func TestNothingLeaks(t *testing.T) {
 // to be killed.
 func hostMain(dir string) int {
 	exe, _ := os.Executable()
-	p, err := host.New(host.Options{Exe: exe, Logger: zerolog.Nop()}).Open(context.Background(), host.Spec{Kind: wire.KindSource, Name: "test"})
+	p, err := host.New(host.Options{Exe: exe, Logger: zerolog.Nop(), TempDir: dir}).Open(context.Background(), host.Spec{Kind: wire.KindSource, Name: "test"})
 	if err != nil {
 		fmt.Println(err)
 		return 1

@@ -194,6 +194,22 @@ func TestSinkWrites(t *testing.T) {
 	}
 }
 
+func TestSinkSelectsByJournal(t *testing.T) {
+	for journalName, want := range map[string]int64{"": 1, "test-spot-records": 1, "another": 0} {
+		j := newJournal(t, journal.Options{})
+		s := startSink(t, testOptions(io.Discard), host.SinkSpec{WorkDir: t.TempDir(), Selection: []wire.Select{{Journal: journalName}}}, j)
+		s.next()
+		appendDefine(t, j, 1, "BTCUSDT")
+		from := appendTrade(t, j, 1, "1")
+		if err := s.snk.Submit(ring.Request{Batch: 1, Op: ring.OpWrite, From: from, To: j.Tail()}); err != nil {
+			t.Fatal(err)
+		}
+		if r := s.next(); r.Err() != nil || r.Count != want {
+			t.Errorf("selected from %q: %+v, %v", journalName, r, r.Err())
+		}
+	}
+}
+
 func TestSinkDeathLosesNoRequest(t *testing.T) {
 	j := newJournal(t, journal.Options{})
 	dir := t.TempDir()

@@ -318,6 +318,7 @@ type Batch struct {
 	Generation uint32
 	// From is where this generation began.
 	From shm.Position
+	sig  source.Signal
 }
 
 // Poll takes what the plugin has decoded, about maxBytes at most, into b. An
@@ -505,25 +506,26 @@ func (s *Source) Close() error {
 	return s.bell.Close()
 }
 
-// Items iterates over what a frame gave: yield is called with a record, or with
-// a nil record and a signal, in order. The entry must come from Poll.
-func Items(e *ring.Entry, yield func(market.View, *source.Signal) error) error {
-	for b := e.Data; len(b) > 0; {
-		n := int(binary.LittleEndian.Uint32(b))
-		if !source.IsSignal(b) {
-			if err := yield(market.View(b[:n:n]), nil); err != nil {
+// Items calls yield with each record that a frame gave, or with a nil record and
+// a signal, in order. Both are valid until yield returns, the record's bytes
+// until the next Poll. The entry is one of b's.
+func (b *Batch) Items(e *ring.Entry, yield func(market.View, *source.Signal) error) error {
+	for d := e.Data; len(d) > 0; {
+		n := int(binary.LittleEndian.Uint32(d))
+		if !source.IsSignal(d) {
+			if err := yield(market.View(d[:n:n]), nil); err != nil {
 				return err
 			}
 		} else {
-			sig, _, err := source.ParseSignal(b)
-			if err == nil {
-				err = yield(nil, &sig)
+			var err error
+			if b.sig, _, err = source.ParseSignal(d); err == nil {
+				err = yield(nil, &b.sig)
 			}
 			if err != nil {
 				return err
 			}
 		}
-		b = b[n:]
+		d = d[n:]
 	}
 	return nil
 }

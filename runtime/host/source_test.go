@@ -114,7 +114,7 @@ func (l *testLane) take() {
 	}
 	for i := range b.Entries {
 		e := &b.Entries[i]
-		err := host.Items(e, func(v market.View, s *source.Signal) error {
+		err := b.Items(e, func(v market.View, s *source.Signal) error {
 			switch {
 			case v != nil:
 				l.got = append(l.got, fmt.Sprintf("%s %s", l.names[v.Instrument()], v.TradeID()))

@@ -10,8 +10,9 @@ import (
 	"github.com/marketprism/marketprism/sdk/wire/ring"
 )
 
-// Budget bounds restarts: Restarts within Within, then quarantine. Between them
-// the host waits, MinBackoff at first, doubled each time up to MaxBackoff.
+// Budget bounds restarts: Restarts within Within, then quarantine. The first of
+// them is made at once; before the others the host waits, MinBackoff at first,
+// doubled each time up to MaxBackoff.
 type Budget struct {
 	Restarts   int           // 10 if zero; negative: none
 	Within     time.Duration // 10 min if zero
@@ -46,7 +47,10 @@ func (a *allowance) spend(now time.Time) (time.Duration, bool) {
 	if n > a.Restarts {
 		return 0, false
 	}
-	d := a.MinBackoff << min(n-1, 20)
+	if n == 1 {
+		return 0, true
+	}
+	d := a.MinBackoff << min(n-2, 20)
 	return min(max(d, a.MinBackoff), a.MaxBackoff), true
 }
 

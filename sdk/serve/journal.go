@@ -65,6 +65,10 @@ func openJournal(j *wire.SinkJournal, selection []wire.Select, skipped func(from
 			mine = append(mine, sel)
 		}
 	}
+	if len(mine) == 0 && len(selection) > 0 {
+		// Others are selected from, this one isn't: an empty selection would admit all.
+		mine = []wire.Select{{Kinds: []market.Kind{market.KindInvalid}}}
+	}
 	jr := &journalReader{name: j.Name, dir: j.Dir, selection: mine, ctl: ctl, r: r,
 		feed: market.Instrument{Venue: j.Venue, Market: j.Market}}
 	jr.set(jr.feed)
