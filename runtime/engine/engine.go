@@ -69,6 +69,10 @@ type Engine struct {
 	started  time.Time
 }
 
+// maxSocketDir is how long the directory of control sockets may be: 108 bytes
+// are a socket's whole path, of which the plugin library takes up to 45.
+const maxSocketDir = 60
+
 // New opens the data directory and recovers what is there; Run starts.
 func New(o Options) (_ *Engine, err error) {
 	if o.Drain == 0 {
@@ -97,6 +101,15 @@ func New(o Options) (_ *Engine, err error) {
 	}
 	if e.cursors, err = journal.OpenCursors(filepath.Join(dir, "cursors"), policy); err != nil {
 		return nil, err
+	}
+	// Sockets of a run that was killed are left behind, and go here. A socket's
+	// path is short by the system's rule: a deep data directory leaves them to
+	// the system's directory of temporary files.
+	if run := filepath.Join(dir, "run"); o.Host.TempDir == "" && len(run) < maxSocketDir {
+		o.Host.TempDir = run
+		if err := errors.Join(os.RemoveAll(o.Host.TempDir), os.MkdirAll(o.Host.TempDir, 0o700)); err != nil {
+			return nil, fmt.Errorf("engine: %w", err)
+		}
 	}
 	o.Host.Logger = o.Logger
 	e.host = host.New(o.Host)

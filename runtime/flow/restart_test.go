@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,9 +96,10 @@ func script(r *rand.Rand, n int) []input {
 			note(source.InputNote, conn, flow.Note{Note: flow.NoteStale, Detail: "30s"})
 		case p < 88:
 			add(input{kind: source.InputClose, conn: conn, wall: wall, payload: "gone"})
-		case p < 89:
+		case p < 89: // an orderly stop closes all connections
 			note(source.InputNote, 0, flow.Note{Note: flow.NoteStopping})
-			add(input{kind: source.InputClose, conn: conn, wall: wall, payload: "drained"})
+			add(input{kind: source.InputClose, conn: 1, wall: wall, payload: "drained"})
+			add(input{kind: source.InputClose, conn: 2, wall: wall, payload: "drained"})
 			note(source.InputNote, 0, flow.Note{Note: flow.NoteStop})
 			note(source.InputGap, 0, flow.Note{Note: flow.NoteStopped, From: wall})
 		case p < 90:
@@ -116,6 +119,29 @@ func script(r *rand.Rand, n int) []input {
 		}
 	}
 	return out
+}
+
+// scope ends what a bench opened before its test ends, where there are many.
+type scope struct {
+	testing.TB
+	ends []func()
+}
+
+func (s *scope) Cleanup(f func()) { s.ends = append(s.ends, f) }
+
+func (s *scope) TempDir() string {
+	dir, err := os.MkdirTemp("", "flow")
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func (s *scope) end() {
+	for _, f := range slices.Backward(s.ends) {
+		f()
+	}
 }
 
 // restarts is a bench whose lane may be killed, with a processor.
@@ -225,10 +251,12 @@ func TestRestartAnywhere(t *testing.T) {
 		}
 		inputs := script(r, n)
 		n = len(inputs)
-		whole := newRestarts(t, channels, inputs)
+		tb := &scope{TB: t}
+		defer tb.end()
+		whole := newRestarts(tb, channels, inputs)
 		whole.run(0, n)
 
-		x := newRestarts(t, channels, inputs)
+		x := newRestarts(tb, channels, inputs)
 		i := 0
 		for _, e := range rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) [2]int {
 			return [2]int{rapid.IntRange(0, 40).Draw(rt, "inputs"), rapid.IntRange(0, 2).Draw(rt, "event")}
@@ -252,21 +280,26 @@ func TestRestartAnywhere(t *testing.T) {
 
 // The same with the cut at each entry of one script.
 func TestRestartAtEachEntry(t *testing.T) {
-	inputs := script(rand.New(rand.NewPCG(7, 7)), 120)
+	inputs := script(rand.New(rand.NewPCG(7, 7)), 200)
+	if !slices.ContainsFunc(inputs, func(in input) bool { return strings.Contains(in.payload, flow.NoteStopping) }) {
+		t.Fatal("no orderly stop is in the script: take another seed")
+	}
 	whole := newRestarts(t, specs, inputs)
 	whole.run(0, len(inputs))
 	if n := len(whole.read(whole.records)); n < 100 {
 		t.Fatalf("the script gives %d records: too few to say anything", n)
 	}
-	for cut := range inputs {
-		x := newRestarts(t, specs, inputs)
-		mid := cut / 2
+	for mid := range inputs {
+		cut := min(len(inputs), mid+5)
+		tb := &scope{TB: t}
+		x := newRestarts(tb, specs, inputs)
 		x.run(0, mid)
 		x.save(mid)
 		x.run(mid, cut)
 		x.kill()
 		x.run(mid, len(inputs))
 		x.same(t, whole)
+		tb.end()
 		if t.Failed() {
 			t.Fatalf("with a checkpoint at %d and a kill at %d", mid, cut)
 		}

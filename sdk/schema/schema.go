@@ -64,8 +64,14 @@ func (v Values) String(name string) string { s, _ := v[name].(string); return s 
 // Int reads an int or a size in bytes.
 func (v Values) Int(name string) int64 { n, _ := v[name].(int64); return n }
 
-// Float reads a float.
-func (v Values) Float(name string) float64 { f, _ := v[name].(float64); return f }
+// Float reads a float; a whole number crossed the wire as an integer.
+func (v Values) Float(name string) float64 {
+	if n, ok := v[name].(int64); ok {
+		return float64(n)
+	}
+	f, _ := v[name].(float64)
+	return f
+}
 
 // Bool reads a bool.
 func (v Values) Bool(name string) bool { b, _ := v[name].(bool); return b }

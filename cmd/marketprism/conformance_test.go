@@ -1,0 +1,26 @@
+package main
+
+import (
+	"os"
+	"testing"
+
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/plugintest"
+)
+
+// TestConformance plays the kit's cards against this program and the plugin
+// processes that it starts.
+func TestConformance(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		venue  string
+		market market.Market
+	}{{"binance", market.MarketSpot}, {"kraken", market.MarketSpot}} {
+		t.Run(c.venue+"-"+c.market.String(), func(t *testing.T) {
+			plugintest.Run(t, plugintest.Config{Binary: exe, Env: []string{asProgram + "=1"}, Source: bundledSources[c.venue](), Market: c.market})
+		})
+	}
+}
