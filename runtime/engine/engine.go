@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -67,6 +68,8 @@ type Engine struct {
 	sinks    []*sinkDriver
 	admin    *admin.Server
 	started  time.Time
+
+	cursorsDirty atomic.Bool // stored and not synced
 }
 
 // maxSocketDir is how long the directory of control sockets may be: 108 bytes
@@ -247,6 +250,9 @@ func (e *Engine) Run(ctx, hard context.Context) error {
 	}
 	adminCtx, adminStop := context.WithCancel(hard)
 	defer adminStop()
+	if every, err := time.ParseDuration(e.plan.Sync); err == nil && e.opt.Replay == nil {
+		other.Go(func() { keep(e.syncCursors(adminCtx, every)) })
+	}
 	if e.admin != nil {
 		other.Go(func() { keep(e.admin.Run(adminCtx)) })
 	}
@@ -296,6 +302,24 @@ wait:
 	other.Wait()
 	keep(e.close())
 	return errors.Join(errs...)
+}
+
+// syncCursors forces the cursors of batches to the disk at an interval.
+func (e *Engine) syncCursors(ctx context.Context, every time.Duration) error {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		if e.cursorsDirty.Swap(false) {
+			if err := e.cursors.Sync(); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 // close releases what New opened.

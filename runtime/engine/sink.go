@@ -43,16 +43,24 @@ type sinkDriver struct {
 
 	woken  chan struct{}
 	asleep atomic.Bool // wants to be woken by new records
-	opened bool
-	batch  uint64
-	res    []host.Result
+	direct bool        // latency "low": whoever has news does the next step itself
+	again  atomic.Bool // somebody had news while the step was under way
+
+	step     sync.Mutex // guards what follows, and the tracks
+	draining bool
+	idle     bool
+	over     bool // the plugin has ended for good: nothing comes any more
+	opened   bool
+	batch    uint64
+	res      []host.Result
 
 	Records, Batches, Rolls, Retries, Passed atomic.Int64
 	CommitWall                               atomic.Int64 // receive time of the last record committed
 
+	fatal error
+
 	mu    sync.Mutex
 	state string
-	fatal error
 }
 
 // track is a sink's place in one journal. All positions are the journal's.
@@ -81,7 +89,7 @@ func (e *Engine) newSink(p *plan.Sink) (*sinkDriver, error) {
 	d := &sinkDriver{e: e, p: p, log: e.log.With().Str("sink", p.Name).Logger(), woken: make(chan struct{}, 1), state: "starting",
 		wait: time.Duration(p.Batch.MaxWait)}
 	if e.plan.Latency == pipefile.LatencyLow && p.Commit == sinkapi.CommitBatch {
-		d.wait = 0
+		d.wait, d.direct = 0, true
 	}
 	spec := host.SinkSpec{Label: "sink/" + p.Name, Config: p.Config, WorkDir: e.opt.WorkDir, Wake: d.wakeUp}
 	for _, pr := range e.plan.Processes {
@@ -140,6 +148,15 @@ func (t *track) rewind() {
 
 // wakeUp is called by the host when the plugin answers.
 func (d *sinkDriver) wakeUp() {
+	if d.direct {
+		d.poke()
+		return
+	}
+	d.rouse()
+}
+
+// rouse makes run look.
+func (d *sinkDriver) rouse() {
 	select {
 	case d.woken <- struct{}{}:
 	default:
@@ -149,8 +166,34 @@ func (d *sinkDriver) wakeUp() {
 // newRecords is called by a lane behind each burst; it costs one load unless
 // the driver sleeps for want of records.
 func (d *sinkDriver) newRecords() {
+	if d.direct {
+		d.poke()
+		return
+	}
 	if d.asleep.Load() && d.asleep.CompareAndSwap(true, false) {
-		d.wakeUp()
+		d.rouse()
+	}
+}
+
+// poke does what is due on the caller's goroutine, the lane's or the host's: a
+// hop to another one costs more than the step. Whoever finds it busy leaves word.
+func (d *sinkDriver) poke() {
+	for {
+		if !d.step.TryLock() {
+			d.again.Store(true)
+			if !d.step.TryLock() {
+				return // the holder looks again behind its unlock
+			}
+		}
+		d.again.Store(false)
+		next, err := d.advanceAll(time.Now())
+		d.step.Unlock()
+		if err != nil || next >= 0 {
+			d.rouse()
+		}
+		if !d.again.Load() {
+			return
+		}
 	}
 }
 
@@ -158,6 +201,47 @@ func (d *sinkDriver) setState(s string) {
 	d.mu.Lock()
 	d.state = s
 	d.mu.Unlock()
+}
+
+// advanceAll takes answers and submits what is due, until nothing more is. It
+// returns how long until more is (negative: new records or answers tell). The
+// caller holds d.step.
+func (d *sinkDriver) advanceAll(now time.Time) (next time.Duration, err error) {
+	for {
+		if err := d.results(); err != nil && d.fatal == nil {
+			d.fatal = err
+		}
+		if d.over && d.fatal == nil {
+			return -1, nil
+		}
+		next, d.idle = -1, true
+		for _, t := range d.tracks {
+			if d.fatal != nil {
+				return -1, d.fatal
+			}
+			w, busy, err := d.advance(t, now, d.draining)
+			if err != nil {
+				d.fatal = err
+			}
+			d.idle = d.idle && !busy
+			if w >= 0 && (next < 0 || w < next) {
+				next = w
+			}
+		}
+		if d.fatal != nil {
+			return -1, d.fatal
+		}
+		if next < 0 {
+			d.asleep.Store(true)
+			if d.fresh() { // between the scan and the flag
+				d.asleep.Store(false)
+				continue
+			}
+		}
+		if !d.proc.Arm() {
+			return next, nil
+		}
+	}
 }
 
 // run writes until drain is closed and everything that the journals hold is
@@ -169,48 +253,21 @@ func (d *sinkDriver) run(ctx context.Context, drain <-chan struct{}) error {
 	go func() { procDone <- d.proc.Run(procCtx) }()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	draining := false
 	for {
-		err := d.results()
-		if err == nil {
-			err = d.fatal
-		}
+		d.step.Lock()
+		next, err := d.advanceAll(time.Now())
+		idle := d.draining && d.idle
+		d.step.Unlock()
 		if err != nil {
 			d.setState(err.Error())
 			stop()
 			<-procDone
 			return err
 		}
-		now := time.Now()
-		next := time.Duration(-1) // until there is something to do
-		idle := true
-		for _, t := range d.tracks {
-			w, busy, err := d.advance(t, now, draining)
-			if err != nil {
-				d.fatal = err
-			}
-			idle = idle && !busy
-			if w >= 0 && (next < 0 || w < next) {
-				next = w
-			}
-		}
-		if d.fatal != nil {
-			continue
-		}
-		if draining && idle {
+		if idle {
 			stop()
 			d.setState("stopped")
 			return <-procDone
-		}
-		if next < 0 || d.wait == 0 {
-			d.asleep.Store(true)
-			if d.fresh() { // between the scan and the flag
-				d.asleep.Store(false)
-				continue
-			}
-		}
-		if d.proc.Arm() {
-			continue
 		}
 		if next < 0 {
 			next = time.Second
@@ -223,7 +280,10 @@ func (d *sinkDriver) run(ctx context.Context, drain <-chan struct{}) error {
 			<-procDone
 			return ctx.Err()
 		case <-drain:
-			draining, drain = true, nil
+			drain = nil
+			d.step.Lock()
+			d.draining = true
+			d.step.Unlock()
 		}
 		d.asleep.Store(false)
 	}
@@ -270,7 +330,7 @@ func (d *sinkDriver) advance(t *track, now time.Time, draining bool) (wait time.
 		if full || due <= 0 || draining {
 			if !roll {
 				t.st.IntentFrom, t.st.IntentTo, t.st.Batch = t.st.Cursor, t.end, t.st.Batch+1
-				if err := t.slot.Commit(t.st); err != nil {
+				if err := d.keep(t); err != nil {
 					return -1, true, err
 				}
 			}
@@ -402,6 +462,7 @@ func (d *sinkDriver) results() error {
 		}
 	}
 	if errors.Is(err, io.EOF) {
+		d.over = true
 		return nil
 	}
 	return err
@@ -431,11 +492,24 @@ func (d *sinkDriver) done(t *track, r *host.Result) error {
 	if t.end < t.sent { // a batch of a run before this one: the scan had not come so far
 		t.rewind()
 	}
-	if err := t.slot.Commit(t.st); err != nil {
+	if err := d.keep(t); err != nil {
 		return err
 	}
 	t.j.Hold("sink "+d.p.Name, t.st.Cursor)
 	d.CommitWall.Store(t.wall)
+	return nil
+}
+
+// keep stores a track's state. It survives kill -9 at once. What a power failure
+// may take is bounded by the sync setting: rolls and "always" wait for the disk,
+// batches are synced in the background, and those that were not yet are
+// written again.
+func (d *sinkDriver) keep(t *track) error {
+	if d.p.Commit == sinkapi.CommitRoll || d.e.plan.Sync == "always" {
+		return t.slot.Commit(t.st)
+	}
+	t.slot.Store(t.st)
+	d.e.cursorsDirty.Store(true)
 	return nil
 }
 

@@ -33,6 +33,13 @@ func (l *Lane) applyBook(in *instrument, st *stream, rule *source.BookRule, v ma
 }
 
 func (l *Lane) outcome(in *instrument, st *stream, rule *source.BookRule, o book.Outcome, was bool) {
+	if now := in.book.Synced(); now != was {
+		if now {
+			l.Counts.BooksSynced.Add(1)
+		} else {
+			l.Counts.BooksSynced.Add(-1)
+		}
+	}
 	if !was && in.book.Synced() && st.Open.Cause != market.CauseNone {
 		l.closed(in, st, "snapshot", in.book.Seq(), l.recv, market.None)
 	}
@@ -59,13 +66,6 @@ func (l *Lane) outcome(in *instrument, st *stream, rule *source.BookRule, o book
 		}
 	} else if o.Verdict == book.VerdictApplied {
 		in.crossed = false
-	}
-	if now := in.book.Synced(); now != was {
-		if now {
-			l.Counts.BooksSynced.Add(1)
-		} else {
-			l.Counts.BooksSynced.Add(-1)
-		}
 	}
 	if o.Need != "" {
 		l.recover(in, o.Need)

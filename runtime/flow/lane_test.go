@@ -544,3 +544,42 @@ func TestDerivedBBO(t *testing.T) {
 	b.want("book_snapshot btc 1 applied", "bbo btc 1", "book_delta btc 2 applied", "book_delta btc 3 applied", "bbo btc 3",
 		"quality btc gap book from_seq=3 to_seq=9")
 }
+
+// An orderly stop is where the books' held differences leave, so that the records
+// before it don't depend on whether there is a next run.
+func TestStopReleasesWhatBooksHold(t *testing.T) {
+	b := newBench(t, nil)
+	b.frame(1, delta("eth", 1, 2, "99", ""))
+	b.frame(1, delta("btc", 1, 2, "99", ""))
+	b.frame(1, delta("eth", 3, 3, "98", ""))
+	b.want()
+	b.note(0, flow.Note{Note: flow.NoteStop})
+	b.want("book_delta btc 2 unsynced", "book_delta eth 2 unsynced", "book_delta eth 3 unsynced")
+	b.note(0, flow.Note{Note: flow.NoteStopped, From: b.wall})
+	b.want("book_delta btc 2 unsynced", "book_delta eth 2 unsynced", "book_delta eth 3 unsynced",
+		"quality btc stopped book", "quality eth stopped book")
+}
+
+// The plugin starts again in the middle: frames that it is fed a second time give
+// what the lane has not got yet, and nothing twice.
+func TestPluginRestarts(t *testing.T) {
+	b := newBench(t, nil)
+	var ins []*input
+	for id := int64(1); id <= 20; id++ {
+		ins = append(ins, b.append(input{kind: source.InputText, conn: 1, decode: trade([]string{"btc", "eth"}[id%2], id/2)}))
+	}
+	var want []string
+	for i, in := range ins {
+		if i%7 == 3 {
+			b.plugin()
+		}
+		if in.pos != b.lane.Next() && i > 0 {
+			t.Fatalf("the lane stands at %d, the next frame is at %d", b.lane.Next(), in.pos)
+		}
+		if err := b.process(in); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, fmt.Sprintf("trade %s %d", []string{"btc", "eth"}[(i+1)%2], (i+1)/2))
+	}
+	b.want(want...)
+}
