@@ -376,13 +376,19 @@ func (d *sinkDriver) scan(t *track, now time.Time, limit shm.Position) error {
 			return nil
 		}
 	}
-	if t.reader.Cursor() != t.end {
-		if err := t.reader.Reset(t.end, noLimit); err != nil {
-			return err
-		}
+	// Read to the next mark at most, so that the marks serve from there on.
+	if next := t.marks.Next(t.end); next != 0 {
+		limit = min(limit, next)
+	}
+	if err := t.reader.Reset(t.end, limit); err != nil {
+		return err
 	}
 	for t.count < d.p.Batch.MaxRecords && t.end < limit {
 		rec, ok, err := t.reader.Next()
+		if err == nil && ok {
+			t.take(&rec, now)
+			continue
+		}
 		var lapped shm.ErrLapped
 		switch {
 		case errors.As(err, &lapped):
@@ -398,20 +404,24 @@ func (d *sinkDriver) scan(t *track, now time.Time, limit shm.Position) error {
 			continue
 		case err != nil:
 			return fmt.Errorf("engine: sink %s: journal %s: %w", d.p.Name, t.name, err)
-		case !ok: // everything below the newest mark was read
+		default: // everything below the newest mark was read
 			t.end = max(t.end, min(t.seen, limit))
 			return nil
 		}
-		if t.end = rec.End(); rec.Kind >= flow.KindDefine {
-			continue
-		}
-		if t.count == 0 {
-			t.first = now
-		}
-		t.count++
-		t.wall = rec.Wall
 	}
 	return nil
+}
+
+// take counts a record into the batch being gathered.
+func (t *track) take(rec *shm.Record, now time.Time) {
+	if t.end = rec.End(); rec.Kind >= flow.KindDefine {
+		return
+	}
+	if t.count == 0 {
+		t.first = now
+	}
+	t.count++
+	t.wall = rec.Wall
 }
 
 func (d *sinkDriver) submit(t *track, op ring.Op, from, to shm.Position) error {

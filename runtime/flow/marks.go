@@ -38,17 +38,20 @@ func (m *Marks) Last() uint64 {
 	return m.ring[(m.n-1)%len(m.ring)].Pos
 }
 
-// After gives the furthest mark behind pos that is at most max records beyond
-// it, and the number of records between. ok is false if pos is no mark that is
-// still known, or the next one is further than max: count by reading then.
-func (m *Marks) After(pos uint64, max int64) (k Mark, records int64, ok bool) {
+// Next is the position of the first mark behind pos; 0 if there is none.
+func (m *Marks) Next(pos uint64) uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	first := 0
-	if m.n > len(m.ring) {
-		first = m.n - len(m.ring)
+	i := m.search(pos + 1)
+	if i == m.n {
+		return 0
 	}
-	lo, hi := first, m.n // the first mark at or behind pos
+	return m.ring[i%len(m.ring)].Pos
+}
+
+// search finds the first mark that is still known at or behind pos. m.mu is held.
+func (m *Marks) search(pos uint64) int {
+	lo, hi := max(0, m.n-len(m.ring)), m.n
 	for lo < hi {
 		mid := (lo + hi) / 2
 		if m.ring[mid%len(m.ring)].Pos < pos {
@@ -57,6 +60,16 @@ func (m *Marks) After(pos uint64, max int64) (k Mark, records int64, ok bool) {
 			hi = mid
 		}
 	}
+	return lo
+}
+
+// After gives the furthest mark behind pos that is at most max records beyond
+// it, and the number of records between. ok is false if pos is no mark that is
+// still known, or the next one is further than max: count by reading then.
+func (m *Marks) After(pos uint64, max int64) (k Mark, records int64, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	lo := m.search(pos)
 	if lo == m.n || m.ring[lo%len(m.ring)].Pos != pos {
 		return k, 0, false
 	}
