@@ -32,6 +32,7 @@ import (
 	"github.com/marketprism/marketprism/runtime/flow"
 	"github.com/marketprism/marketprism/runtime/host"
 	"github.com/marketprism/marketprism/runtime/journal"
+	"github.com/marketprism/marketprism/runtime/pipefile"
 	"github.com/marketprism/marketprism/runtime/plan"
 	"github.com/marketprism/marketprism/runtime/process"
 	"github.com/marketprism/marketprism/runtime/telemetry"
@@ -250,6 +251,9 @@ func (e *Engine) Run(ctx, hard context.Context) error {
 	}
 	adminCtx, adminStop := context.WithCancel(hard)
 	defer adminStop()
+	if e.plan.Latency == pipefile.LatencyBalanced && e.opt.Replay == nil {
+		other.Go(func() { adaptProcs(adminCtx) })
+	}
 	if every, err := time.ParseDuration(e.plan.Sync); err == nil && e.opt.Replay == nil {
 		other.Go(func() { keep(e.syncCursors(adminCtx, every)) })
 	}

@@ -26,6 +26,11 @@ import (
 	"github.com/marketprism/marketprism/sdk/wire/shm"
 )
 
+// gather is how long a connection collects frames before it wakes the plugin, in
+// latency "balanced". Wake-ups, not bytes, cost CPU at real rates: at 2,000
+// messages/s, 2 ms took 42 µs of CPU a message, 4 ms takes half of that.
+const gather = 4 * time.Millisecond
+
 // pollBytes is how much decoded output the lane takes at a time.
 const pollBytes = 256 << 10
 
@@ -328,7 +333,7 @@ func (f *feed) prepare(budgets *conn.Budgets) error {
 		return err
 	}
 	f.conn, err = conn.New(conn.Settings{Venue: f.p.Venue, Spec: f.p.Spec, Channels: f.channelSpecs(), Config: f.p.Config, Renderer: f.src,
-		Frames: &framesJournal{j: f.frames, full: f.diskFull, done: &f.lane.Counts.Next, max: f.backlog()}, Budgets: budgets, Logger: f.log, Events: f.event, Latency: conn.Latency(f.e.plan.Latency),
+		Frames: &framesJournal{j: f.frames, full: f.diskFull, done: &f.lane.Counts.Next, max: f.backlog()}, Budgets: budgets, Logger: f.log, Events: f.event, Latency: conn.Latency(f.e.plan.Latency), Gather: gather,
 		Proxy: f.e.opt.Proxy, CatalogueEvery: f.catalogueEvery()})
 	if err != nil {
 		return err

@@ -46,7 +46,7 @@ const (
 
 // rawSlice is the longest time that a sleeper holds its processor. It bounds
 // how late the other goroutines of a one-processor process can run.
-const rawSlice = 3 * time.Millisecond
+const rawSlice = 8 * time.Millisecond
 
 // rawSlices is how many such sleeps in a row may pass in vain before it gives
 // its processor up. To do so costs far more than a slice: the Go runtime's
