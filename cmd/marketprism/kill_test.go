@@ -165,6 +165,30 @@ func (r *rig) wait(what string, ok func(engine.Status) bool) engine.Status {
 	}
 }
 
+// settle stops the market and waits until all that it sent on the connection
+// that is left has been read and decoded.
+func (r *rig) settle() {
+	r.emu.Pause()
+	ledger, err := r.emu.Ledger().Entries(0)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var conn uint32
+	sent := uint64(0)
+	for _, e := range ledger {
+		if e.Kind != emulator.EntryFrame || e.Conn < conn {
+			continue
+		}
+		if e.Conn > conn {
+			conn, sent = e.Conn, 0
+		}
+		sent++
+	}
+	r.wait("all to be read and decoded", func(s engine.Status) bool {
+		return len(s.Feeds[0].Connections) == 1 && s.Feeds[0].Connections[0].Frames >= sent && s.Feeds[0].LagBytes == 0
+	})
+}
+
 // terminate ends the runtime in order.
 func (r *rig) terminate() {
 	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -359,8 +383,7 @@ func TestKillPlugins(t *testing.T) {
 		})
 		sink = append(sink, time.Since(began))
 	}
-	r.emu.Pause()
-	r.wait("all to be decoded", func(s engine.Status) bool { return s.Feeds[0].LagBytes == 0 })
+	r.settle()
 	r.terminate()
 	t.Log("source killed ", quantiles(source))
 	t.Log("sink killed ", quantiles(sink))
@@ -383,8 +406,7 @@ func TestKillRuntime(t *testing.T) {
 		r.cmd = nil
 	}
 	r.start()
-	r.emu.Pause()
-	r.wait("all to be decoded", func(s engine.Status) bool { return s.Feeds[0].LagBytes == 0 })
+	r.settle()
 	r.terminate()
 	var lengths []time.Duration
 	for _, g := range r.check(true) {

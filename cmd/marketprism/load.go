@@ -177,11 +177,18 @@ func validateCommand(g *global) *cobra.Command {
 			if err := report(g, diags); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s is valid: %d feeds, %d sinks\n", args[0], len(pl.Feeds), len(pl.Sinks))
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s is valid: %s, %s\n", args[0], number(len(pl.Feeds), "feed"), number(len(pl.Sinks), "sink"))
 			return err
 		}}
 	f.add(c, "print diagnostics as JSON")
 	return c
+}
+
+func number(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func planCommand(g *global) *cobra.Command {

@@ -99,13 +99,13 @@ func (p *progress) draw(s engine.Status) {
 		if f.Gaps > 0 {
 			gaps = p.paint("33", gaps)
 		}
-		fmt.Fprintf(&b, "  %-18s %9s frames/s %9s records/s  %10s frames  last %-8s books %d/%d  %s\n",
-			f.Name, count(fr), count(rr), count(float64(f.Frames)), lag, f.BooksSynced, f.Books, gaps)
+		fmt.Fprintf(&b, "  %-16s %7s frames/s %7s records/s  lag %-6s books %d/%d  %s  %s frames\n",
+			f.Name, count(fr), count(rr), lag, f.BooksSynced, f.Books, gaps, count(float64(f.Frames)))
 	}
 	for i := range s.Sinks {
 		k := &s.Sinks[i]
 		_, rr := p.rate("sink "+k.Name, 0, uint64(k.Records), now)
-		fmt.Fprintf(&b, "  %-18s %9s records/s %9s written  %10s waiting  %d rolls\n", "→ "+k.Name, count(rr), count(float64(k.Records)), bytesText(k.LagBytes), k.Rolls)
+		fmt.Fprintf(&b, "  %-16s %7s records/s %7s written  %s waiting  %d rolls\n", "→ "+k.Name, count(rr), count(float64(k.Records)), bytesText(k.LagBytes), k.Rolls)
 	}
 	width, _, err := term.GetSize(int(p.out.Fd()))
 	if err != nil || width < 20 {
@@ -119,13 +119,13 @@ func (p *progress) draw(s engine.Status) {
 		if l == "" {
 			continue
 		}
-		fmt.Fprint(p.out, clip(l, width))
+		fmt.Fprint(p.out, clip(l, width, p.color))
 		p.lines++
 	}
 }
 
 // clip cuts a line to the terminal's width, not counting colours.
-func clip(l string, width int) string {
+func clip(l string, width int, color bool) string {
 	n, escaped := 0, false
 	for i, r := range l {
 		switch {
@@ -137,7 +137,10 @@ func clip(l string, width int) string {
 			return l
 		default:
 			if n++; n >= width {
-				return l[:i] + "\x1b[0m\n"
+				if color {
+					return l[:i] + "\x1b[0m\n"
+				}
+				return l[:i] + "\n"
 			}
 		}
 	}

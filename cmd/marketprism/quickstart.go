@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -51,7 +52,9 @@ func quickstart(c *cobra.Command, g *global, log zerolog.Logger, pipeline, dir s
 	if err != nil {
 		return err
 	}
-	sim, err := startSimulator(c.Context(), addr, duration+time.Minute)
+	// A second run goes on where the first one's market has got to meanwhile: 100
+	// trades a second, as the simulator makes them.
+	sim, err := startSimulator(c.Context(), addr, duration+time.Minute, "--first-id", strconv.FormatInt(time.Now().Unix()*100, 10))
 	if err != nil {
 		return err
 	}

@@ -139,9 +139,12 @@ func (f *replayFlags) run(ctx context.Context, log zerolog.Logger, in *replay.In
 		if o.WorkDir, err = os.Getwd(); err != nil {
 			return err
 		}
+		if len(kinds) > 0 || f.from != "" || f.to != "" {
+			return usage("--kinds, --from and --to are for jsonl and summary; a pipeline's sinks select by their input")
+		}
 		frames, err := replay.Run(ctx, in, o, nil)
 		if err == nil {
-			fmt.Fprintf(w, "%s: %d frames replayed into %d sinks\n", in.Path, frames.Recv, len(pl.Sinks))
+			fmt.Fprintf(os.Stderr, "%s: %d frames replayed into %d sinks\n", in.Path, frames.Recv, len(pl.Sinks))
 		}
 		return err
 	}

@@ -83,8 +83,6 @@ type runOptions struct {
 func runPlan(ctx context.Context, o runOptions) error {
 	soft, cancel := context.WithCancel(ctx)
 	defer cancel()
-	hard, cancelHard := context.WithCancelCause(ctx)
-	defer cancelHard(nil)
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
@@ -94,9 +92,9 @@ func runPlan(ctx context.Context, o runOptions) error {
 		for n := 1; ; n++ {
 			select {
 			case s := <-signals:
-				if n > 1 {
-					cancelHard(errSecondSignal)
-					return
+				if n > 1 { // nothing is lost: what was read is in the journals, plugins end with this process
+					fmt.Fprintln(os.Stderr, "marketprism: stopped at once; the next start goes on where this one ended")
+					os.Exit(exitError)
 				}
 				o.log.Info().Stringer("signal", s).Msg("stopping; once more to stop at once")
 				cancel()
@@ -127,14 +125,8 @@ func runPlan(ctx context.Context, o runOptions) error {
 		stop := o.progress.start(e.Status)
 		defer stop()
 	}
-	err = e.Run(soft, hard)
-	if errors.Is(context.Cause(hard), errSecondSignal) {
-		return &exitCode{exitError, fmt.Errorf("stopped at once; the next start goes on where this one ended")}
-	}
-	return err
+	return e.Run(soft, ctx)
 }
-
-var errSecondSignal = errors.New("a second signal")
 
 // cpuProfile profiles this process until stop is called.
 func cpuProfile(path string) (stop func(), err error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/signal"
 	"strings"
@@ -40,6 +41,9 @@ market, so that pipelines can be tried without the exchange. Faults are injected
 			o.Ledger.Path = ledger
 			e, err := emulator.New(o)
 			if err != nil {
+				if !errors.Is(err, syscall.EADDRINUSE) {
+					err = &exitCode{exitUsage, err}
+				}
 				return err
 			}
 			ctx, cancel := signal.NotifyContext(c.Context(), syscall.SIGTERM, syscall.SIGINT)
@@ -62,6 +66,7 @@ market, so that pipelines can be tried without the exchange. Faults are injected
 	f.StringVar(&mk, "market", "spot", "spot, linear or inverse")
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:9070", "address")
 	f.Uint64Var(&o.Seed, "seed", 1, "the same seed gives the same market events")
+	f.Int64Var(&o.FirstID, "first-id", 0, "added to trade ids and sequences")
 	f.StringSliceVar(&o.Symbols, "symbols", nil, "canonical names (default BTC and ETH)")
 	f.Float64Var(&o.Rate, "rate", 200, "market events a second; 0: as many as are read")
 	f.IntVar(&o.Levels, "levels", 7, "levels changed by a book update")

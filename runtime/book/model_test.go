@@ -295,7 +295,7 @@ func (m *model) put(r market.Book) book.Verdict {
 				return book.VerdictRefused
 			}
 			m.side[s] = slices.DeleteFunc(m.side[s], func(o market.Level) bool { return o.Price.Equal(l.Price) })
-			if !l.Amount.IsZero() {
+			if l.Amount.Sign() != 0 {
 				m.side[s] = append(m.side[s], l)
 			}
 		}

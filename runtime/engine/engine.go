@@ -67,6 +67,7 @@ type Engine struct {
 	host     *host.Host
 	feeds    []*feed
 	sinks    []*sinkDriver
+	budgets  *conn.Budgets
 	admin    *admin.Server
 	started  time.Time
 
@@ -130,6 +131,12 @@ func New(o Options) (_ *Engine, err error) {
 			return nil, err
 		}
 		e.sinks = append(e.sinks, d)
+	}
+	e.budgets = conn.NewBudgets()
+	for _, f := range e.feeds {
+		if err := f.prepare(e.budgets); err != nil {
+			return nil, err
+		}
 	}
 	if o.Plan.Listen != "" && o.Metrics != nil {
 		if e.admin, err = admin.New(admin.Settings{Listen: o.Plan.Listen, Metrics: o.Metrics.Handler(), Ready: e.Ready,
@@ -199,13 +206,7 @@ func newProcessor(p *plan.Processor, in plan.Selection, j *journal.Journal) (flo
 
 // Run collects until ctx ends, then drains. hard, if it ends, cuts that short.
 func (e *Engine) Run(ctx, hard context.Context) error {
-	budgets := conn.NewBudgets()
-	defer budgets.Close()
-	for _, f := range e.feeds {
-		if err := f.prepare(budgets); err != nil {
-			return errors.Join(err, e.close())
-		}
-	}
+	defer e.budgets.Close()
 	var remove []func()
 	if e.opt.Metrics != nil {
 		remove = append(remove, e.opt.Metrics.Add(e.report))
@@ -332,7 +333,6 @@ func (e *Engine) close() error {
 	for _, f := range e.feeds {
 		errs = append(errs, f.closeJournals())
 	}
-	e.feeds = nil
 	if e.cursors != nil {
 		errs = append(errs, e.cursors.Close())
 	}

@@ -50,6 +50,7 @@ type feed struct {
 	conn            *conn.Feed // nil in a replay
 	subs            map[subKey]source.Subscription
 
+	books        int64  // that the plan asks for
 	begun        uint64 // frames tail when it was opened
 	checkpointAt uint64 // frame position of the last checkpoint
 	checkpoint   int64  // frames bytes between checkpoints
@@ -196,7 +197,8 @@ func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
 	var bookDepth int
 	for _, c := range f.p.Channels {
 		derive = derive || c.Derived && c.Channel == market.ChannelBBO
-		if c.Channel == market.ChannelBook {
+		if c.Channel == market.ChannelBook && !c.Derived {
+			f.books = int64(len(c.Symbols))
 			bookDepth = int(c.Config.Int("depth"))
 		}
 	}
@@ -651,15 +653,20 @@ func (f *feed) ready() (bool, string) {
 	if st := f.src.State(); st.Phase != host.Running {
 		return false, fmt.Sprintf("plugin %s: %s", st.Phase, st.Why)
 	}
-	if f.conn != nil {
-		for _, c := range f.conn.Stats() {
-			if c.State != conn.StateLive {
-				return false, fmt.Sprintf("connection %d: %s", c.Conn, c.State)
-			}
+	if f.conn == nil {
+		return true, ""
+	}
+	live := 0
+	for _, c := range f.conn.Stats() {
+		if c.State == conn.StateLive {
+			live++
 		}
 	}
-	if b, s := f.lane.Counts.Books.Load(), f.lane.Counts.BooksSynced.Load(); s < b {
-		return false, fmt.Sprintf("%d of %d books synchronised", s, b)
+	if live < len(f.p.Connections) {
+		return false, fmt.Sprintf("%d of %d connections live", live, len(f.p.Connections))
+	}
+	if s := f.lane.Counts.BooksSynced.Load(); s < f.books {
+		return false, fmt.Sprintf("%d of %d books synchronised", s, f.books)
 	}
 	return true, ""
 }

@@ -105,9 +105,6 @@ func (e *Engine) newSink(p *plan.Sink) (*sinkDriver, error) {
 		for _, i := range in.Instruments {
 			sel.Symbols = append(sel.Symbols, i.Symbol)
 		}
-		if e.opt.Replay != nil {
-			sel = wire.Select{Journal: in.Journal}
-		}
 		spec.Selection = append(spec.Selection, sel)
 		if byJournal[j] {
 			continue

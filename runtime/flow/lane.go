@@ -257,7 +257,7 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 		if st.LastSeq != market.None && seq > st.LastSeq+1 {
 			missing = seq - st.LastSeq - 1
 			if st.Open.Cause == market.CauseNone && v.Origin() == market.OriginLive {
-				l.missed(in, st, market.CauseGap, st.LastSeq, seq, st.LastTs, v.Ts(), missing, "")
+				l.missed(in, st, market.CauseGap, st.LastSeq, seq, st.LastRecv, v.TsRecv(), missing, "")
 			}
 		}
 		if v.Origin() == market.OriginLive || st.Open.Cause != market.CauseNone {

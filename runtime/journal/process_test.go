@@ -274,10 +274,17 @@ func readerProcess(t *testing.T, procs string, sync Sync) {
 	if ctl.Cursor() != j.Tail() || ctl.Pin() != j.Tail() {
 		t.Errorf("cursor %d and pin %d, tail %d", ctl.Cursor(), ctl.Pin(), j.Tail())
 	}
-	// Idle: it sleeps, at most once more (from its processor to the doorbell),
-	// and nothing but a ring wakes it.
-	time.Sleep(20 * time.Millisecond)
+	// Idle: it gives its processor up after a few sleeps in vain, and from then
+	// on nothing but a ring wakes it.
 	before := ctl.Waits()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
+		if now := ctl.Waits(); now != before {
+			before = now
+			continue
+		}
+		break
+	}
 	time.Sleep(200 * time.Millisecond)
 	if woke := ctl.Waits() - before; woke > 0 {
 		t.Errorf("an idle reader woke %d times", woke)

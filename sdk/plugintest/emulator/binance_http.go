@@ -190,7 +190,7 @@ func (d *binance) depth(s *symbol, limit int, now time.Time) []byte {
 	}
 	limit = min(limit, 5000)
 	if d.e.take(FaultStaleSnapshot) != nil {
-		s = s.first(d.e.opt.Seed, d.e.opt.Depth)
+		s = s.first(d.e.opt.Seed, d.e.opt.Depth, d.e.opt.FirstID)
 	}
 	b := appendInt([]byte(`{"lastUpdateId":`), s.seq)
 	if d.market != market.MarketSpot {

@@ -41,6 +41,7 @@ type Options struct {
 	Market  market.Market // spot if none
 	Listen  string        // address, 127.0.0.1:0
 	Seed    uint64
+	FirstID int64    // added to trade ids and sequences, for a venue that goes on where another one ended
 	Symbols []string // canonical names: BTC-USDT, BTC-USDT-PERP, BTC-USD:BTC-PERP; BTC and ETH if empty
 
 	Rate   float64 // market events a second, one frame each for a subscriber of trades and book; 0 saturates

@@ -151,14 +151,14 @@ func newSynthetic(o Options, name func(Options, string, string, float64) naming)
 		if s.origin <= 0 {
 			return nil, fmt.Errorf("emulator: symbol %q: a start price of %v leaves no room for a book at %d decimals", n, price, s.tick)
 		}
-		s.fill(o.Seed, o.Depth)
+		s.fill(o.Seed, o.Depth, o.FirstID)
 		m.syms, m.byName[s.native] = append(m.syms, s), s
 	}
 	return m, nil
 }
 
 // fill sets the book's first state, which depends on the seed and the name alone.
-func (s *symbol) fill(seed uint64, depth int) {
+func (s *symbol) fill(seed uint64, depth int, firstID int64) {
 	rng := splitmix(seed ^ Hash([]byte(s.native)))
 	s.qty = make([]int64, gridSize)
 	s.bb, s.ba = gridHalf-1, gridHalf
@@ -173,17 +173,17 @@ func (s *symbol) fill(seed uint64, depth int) {
 			s.na++
 		}
 	}
-	s.seq = 1_000_000 + int64(rng.next()>>44)
-	s.trade = 1_000_000 + int64(rng.next()>>44)
+	s.seq = firstID + 1_000_000 + int64(rng.next()>>44)
+	s.trade = firstID + 1_000_000 + int64(rng.next()>>44)
 	s.agg = s.trade / 2
 	s.last = s.price(s.bb)
 	s.open, s.high, s.low = s.last, s.last, s.last
 }
 
 // first gives the book as it was at the start: an old snapshot.
-func (s *symbol) first(seed uint64, depth int) *symbol {
+func (s *symbol) first(seed uint64, depth int, firstID int64) *symbol {
 	old := &symbol{naming: s.naming, base: s.base, quote: s.quote, lower: s.lower, origin: s.origin, idx: s.idx}
-	old.fill(seed, depth)
+	old.fill(seed, depth, firstID)
 	return old
 }
 

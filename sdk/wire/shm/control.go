@@ -74,7 +74,7 @@ type Control struct {
 	mayHold bool // one processor: sleeping on the word is cheaper
 	hold    bool // the last sleeps were short enough for it
 	short   int
-	vain    int // raw sleeps in a row that nobody ended
+	vain    int         // raw sleeps in a row that nobody ended
 	broken  atomic.Bool // interrupted
 	buf     [64]byte
 }
