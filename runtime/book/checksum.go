@@ -96,7 +96,7 @@ func (b *Book) digits(t []byte, s *side, n int, negate bool) []byte {
 // appendDigits writes a number's digits as it was sent, or with as many places as
 // the venue computes with where fewer were sent.
 func appendDigits(t []byte, d market.Decimal, places uint8) []byte {
-	if d.IsZero() {
+	if d.Sign() == 0 { // no digits but zeros, which are left out
 		return t
 	}
 	if c, ok := d.Rescale(max(d.Scale(), min(places, market.MaxScale))); ok && c > 0 {

@@ -57,7 +57,7 @@ func sealedCopy(path, want string) (*os.File, error) {
 		return fail(fmt.Errorf("host: plugin executable %s: hash: %w", path, err))
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); want != "" && !strings.EqualFold(got, want) {
-		return fail(fault.Errorf(fault.Stop, "host: plugin executable %s has SHA-256 %s, the lock file pins %s: "+
+		return fail(fault.Errorf(fault.Stop, "host: plugin executable %s has SHA-256 %s, the pipeline pins %s: "+
 			"restore the pinned version, or change sha256 in required_plugins if the change is meant", path, got, strings.ToLower(want)))
 	}
 	return f, nil

@@ -174,7 +174,7 @@ func TestThirdPartyIsPinned(t *testing.T) {
 	if _, _, err := p.Resolve(ctx, "A-B"); err != nil {
 		t.Error(err)
 	}
-	if _, err := h.Describe(ctx, spec); err == nil || !strings.Contains(err.Error(), "the lock file pins") {
+	if _, err := h.Describe(ctx, spec); err == nil || !strings.Contains(err.Error(), "the pipeline pins") {
 		t.Errorf("changed file: %v", err)
 	}
 }
