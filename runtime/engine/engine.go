@@ -191,7 +191,7 @@ func (e *Engine) timerEvery(feed string) time.Duration {
 	return every
 }
 
-func newProcessor(p *plan.Processor, in plan.Selection, j *journal.Journal) (flow.Processor, error) {
+func newProcessor(p *plan.Processor, in plan.Selection, j flow.Journal) (flow.Processor, error) {
 	switch p.Type {
 	case "book_snapshot":
 		symbols := map[string]bool{}

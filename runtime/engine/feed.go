@@ -55,6 +55,7 @@ type feed struct {
 	checkpointAt uint64 // frame position of the last checkpoint
 	checkpoint   int64  // frames bytes between checkpoints
 	wake         []func()
+	ended        atomic.Bool  // nothing waits for room on the disk any more
 	fullSince    atomic.Int64 // ns when the disk was full; 0: it isn't
 
 	mu    sync.Mutex
@@ -154,7 +155,7 @@ func (f *feed) openJournals(recordsRec *journal.Recovery) (framesRec journal.Rec
 				return framesRec, err
 			}
 			f.reportRecovery(name, rec)
-			made, err := newProcessor(p, in, j)
+			made, err := newProcessor(p, in, &patient{f, j})
 			if err != nil {
 				return framesRec, errors.Join(err, j.Close())
 			}
@@ -208,7 +209,7 @@ func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
 		}
 	}
 	s := flow.Settings{Venue: f.p.Venue, Market: f.p.Market, Channels: specs, Depth: func(string) int { return bookDepth }, Registry: f.e.registry,
-		Frames: &f.at, Records: f.records, DeriveBBO: derive, Logger: f.log}
+		Frames: &f.at, Records: &patient{f, f.records}, DeriveBBO: derive, Logger: f.log}
 	if f.e.opt.Replay == nil {
 		s.Actions, s.LiveFrom = f, f.begun
 	}
@@ -445,6 +446,7 @@ func (f *feed) run(hard context.Context, stop <-chan struct{}) error {
 	defer close(f.done)
 	ctx, cancel := context.WithCancel(hard)
 	defer cancel()
+	defer context.AfterFunc(ctx, func() { f.ended.Store(true) })()
 	g, gctx := errgroup.WithContext(ctx)
 	bg, bgCancel := context.WithCancel(ctx) // ends after the lane has drained
 	defer bgCancel()

@@ -105,6 +105,30 @@ func (f *framesJournal) wait(pos uint64) {
 // Ring implements conn.Journal.
 func (f *framesJournal) Ring() { f.j.Ring() }
 
+// patient is a journal of the lane: while the disk is full it waits for room,
+// and undecoded frames wait in theirs.
+type patient struct {
+	f *feed
+	j *journal.Journal
+}
+
+// Tail implements flow.Journal.
+func (p *patient) Tail() uint64 { return p.j.Tail() }
+
+// Append implements flow.Journal.
+func (p *patient) Append(h shm.Header, payload []byte) (uint64, error) {
+	for told := false; ; told = true {
+		pos, err := p.j.Append(h, payload)
+		if !errors.Is(err, journal.ErrDiskFull) || p.f.ended.Load() {
+			return pos, err
+		}
+		if !told {
+			p.f.log.Error().Err(err).Msg("the disk is full: decoding waits for room")
+		}
+		time.Sleep(time.Second)
+	}
+}
+
 // note appends a statement of the runtime.
 func note(j *journal.Journal, kind source.InputKind, conn uint32, n flow.Note) error {
 	wall, mono := stamp()

@@ -101,7 +101,7 @@ func (e *Engine) newSink(p *plan.Sink) (*sinkDriver, error) {
 	for _, in := range p.Inputs {
 		f := e.feedNamed(in.Feed)
 		j, marks := f.output(in)
-		sel := wire.Select{Journal: in.Journal, Kinds: in.Kinds, Venue: f.p.Venue, Market: f.p.Market}
+		sel := wire.Select{Journal: in.Journal, Kinds: in.Kinds, Channels: in.Channels, Venue: f.p.Venue, Market: f.p.Market}
 		for _, i := range in.Instruments {
 			sel.Symbols = append(sel.Symbols, i.Symbol)
 		}

@@ -43,8 +43,9 @@ type journalReader struct {
 }
 
 type entry struct {
-	inst  *market.Instrument
-	kinds uint64 // that the selection admits
+	inst     *market.Instrument
+	kinds    uint64 // that the selection admits
+	channels uint64 // whose quality and coverage it admits
 }
 
 func openJournal(j *wire.SinkJournal, selection []wire.Select, skipped func(from, to shm.Position)) (*journalReader, error) {
@@ -82,7 +83,7 @@ func (j *journalReader) set(i market.Instrument) {
 	for int(i.ID) >= len(j.table) {
 		j.table = append(j.table, entry{})
 	}
-	j.table[i.ID] = entry{&i, wire.Admits(j.selection, &i)}
+	j.table[i.ID] = entry{&i, wire.Admits(j.selection, &i), wire.Channels(j.selection, &i)}
 }
 
 // begin prepares to read [from, to), cut behind max selected records.
@@ -192,9 +193,14 @@ func (j *journalReader) read() (market.View, *market.Instrument, error) {
 				return nil, nil, fault.Errorf(fault.Stop, "serve: journal %s at %d: nothing defines instrument %d", j.name, j.rec.Pos, id)
 			}
 		}
-		if e := &j.table[id]; e.kinds>>j.rec.Kind&1 != 0 {
-			return v, e.inst, nil
+		e := &j.table[id]
+		if e.kinds>>j.rec.Kind&1 == 0 {
+			continue
 		}
+		if k := v.Kind(); (k == market.KindQuality || k == market.KindCoverage) && e.channels>>v.Channel()&1 == 0 {
+			continue
+		}
+		return v, e.inst, nil
 	}
 }
 

@@ -151,9 +151,39 @@ type SinkOpen struct {
 type Select struct {
 	Journal string        `json:"journal,omitempty"` // by SinkJournal.Name
 	Kinds   []market.Kind `json:"kinds,omitempty"`
-	Venue   string        `json:"venue,omitempty"`
-	Market  market.Market `json:"market,omitempty"`
-	Symbols []string      `json:"symbols,omitempty"` // the venue's own
+	// Channels narrows quality and coverage records, which name the channel
+	// that they are about; those about none pass.
+	Channels []market.Channel `json:"channels,omitempty"`
+	Venue    string           `json:"venue,omitempty"`
+	Market   market.Market    `json:"market,omitempty"`
+	Symbols  []string         `json:"symbols,omitempty"` // the venue's own
+}
+
+// Channels returns the channels whose quality and coverage records about i a
+// selection lets pass, as bits by channel.
+func Channels(selection []Select, i *market.Instrument) uint64 {
+	set := uint64(1) << market.ChannelNone
+	for n := range selection {
+		s := &selection[n]
+		if len(s.Channels) == 0 || i.ID == 0 {
+			return ^uint64(0)
+		}
+		if !s.about(i) {
+			continue
+		}
+		for _, c := range s.Channels {
+			set |= 1 << c
+		}
+	}
+	if len(selection) == 0 {
+		return ^uint64(0)
+	}
+	return set
+}
+
+func (s *Select) about(i *market.Instrument) bool {
+	return (s.Venue == "" || s.Venue == i.Venue) && (s.Market == market.MarketNone || s.Market == i.Market) &&
+		(len(s.Symbols) == 0 || i.ID == 0 || slices.Contains(s.Symbols, i.Symbol))
 }
 
 // Admits returns the set of kinds of records about i that a selection lets
@@ -165,10 +195,7 @@ func Admits(selection []Select, i *market.Instrument) uint64 {
 	var set uint64
 	for n := range selection {
 		s := &selection[n]
-		if s.Venue != "" && s.Venue != i.Venue || s.Market != market.MarketNone && s.Market != i.Market {
-			continue
-		}
-		if len(s.Symbols) > 0 && i.ID != 0 && !slices.Contains(s.Symbols, i.Symbol) {
+		if !s.about(i) {
 			continue
 		}
 		if len(s.Kinds) == 0 {

@@ -23,7 +23,7 @@ type table struct {
 	kind    market.Kind
 	decimal bool
 	row     pq.Row
-	fixed   []byte // decimals of the rows buffered by the caller
+	writer  *pq.GenericWriter[any] // one file after the other
 	err     error
 }
 

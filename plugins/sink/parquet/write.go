@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	pq "github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress/zstd"
+	pqzstd "github.com/parquet-go/parquet-go/compress/zstd"
 	"github.com/rs/zerolog"
 
 	"github.com/marketprism/marketprism/sdk/fault"
@@ -33,12 +35,16 @@ type parquetSink struct {
 	spools map[string]*spool // by journal
 	tables map[market.Kind]*table
 	rows   []pq.Row
+	codec  *codec
 	log    zerolog.Logger
 }
 
 // Open makes the directory and drops what a crash left in the temporary one.
 func (p *parquetSink) Open(_ context.Context, s sink.Settings) (err error) {
 	if p.c, err = configure(s); err != nil {
+		return err
+	}
+	if p.codec, err = newCodec(); err != nil {
 		return err
 	}
 	p.log, p.spools, p.tables = s.Logger, map[string]*spool{}, map[market.Kind]*table{}
@@ -129,8 +135,30 @@ func (p *parquetSink) Flush(ctx context.Context, r sink.Range) error {
 	}
 	p.log.Debug().Str("journal", r.Journal).Int("files", len(moves)).Int64("bytes", sp.bytes).Msg("rolled")
 	delete(p.spools, r.Journal)
+	// A roll takes several times the memory that spooling does, and the next one
+	// is far off: what it took goes back to the system.
+	debug.FreeOSMemory()
 	return sp.close()
 }
+
+// codec is zstd with one encoder for all files, over a window that is a page
+// several times over: the library's default holds 16 MiB for no gain here.
+type codec struct {
+	pqzstd.Codec // decodes
+	enc          *zstd.Encoder
+}
+
+func newCodec() (*codec, error) {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(512<<10), zstd.WithLowerEncoderMem(true),
+		zstd.WithZeroFrames(true), zstd.WithEncoderCRC(false))
+	if err != nil {
+		return nil, fmt.Errorf("parquet: %w", err)
+	}
+	return &codec{enc: enc}, nil
+}
+
+// Encode implements compress.Codec.
+func (c *codec) Encode(dst, src []byte) ([]byte, error) { return c.enc.EncodeAll(src, dst[:0]), nil }
 
 // file encodes one partition.
 func (p *parquetSink) file(path string, sp *spool, part *partition) (err error) {
@@ -144,10 +172,13 @@ func (p *parquetSink) file(path string, sp *spool, part *partition) (err error) 
 		return fmt.Errorf("parquet: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	w := pq.NewGenericWriter[any](f, t.schema, pq.Compression(&zstd.Codec{Level: zstd.SpeedDefault, Concurrency: 1}),
-		pq.PageBufferSize(64<<10), pq.WriteBufferSize(64<<10), pq.CreatedBy("marketprism", "1", ""),
-		pq.KeyValueMetadata("marketprism.layout", fmt.Sprint(market.LayoutVersion)))
-	group := 0
+	if t.writer == nil {
+		t.writer = pq.NewGenericWriter[any](f, t.schema, pq.Compression(p.codec), pq.PageBufferSize(64<<10), pq.WriteBufferSize(64<<10),
+			pq.CreatedBy("marketprism", "1", ""), pq.KeyValueMetadata("marketprism.layout", fmt.Sprint(market.LayoutVersion)))
+	} else {
+		t.writer.Reset(f)
+	}
+	w, group := t.writer, 0
 	err = sp.each(part, func(v market.View) error {
 		row, err := t.rowOf(v, &part.inst)
 		if err != nil {
@@ -183,6 +214,7 @@ func (p *parquetSink) Close(context.Context) error {
 	}
 	if p.tmp != "" {
 		errs = append(errs, os.RemoveAll(p.tmp))
+		_ = os.Remove(filepath.Dir(p.tmp)) // if no other sink's is there
 	}
 	return errors.Join(errs...)
 }
