@@ -3,7 +3,7 @@ GO      ?= go
 BIN     := bin/marketprism
 PKGS    := ./...
 FUZZ    ?= 60s
-KILLS   ?= 1000
+KILLS   ?= 500
 export CGO_ENABLED ?= 0
 
 .PHONY: build quickstart test check vet race fuzz bench bench-e2e kill clean

@@ -31,7 +31,7 @@ import (
 )
 
 var (
-	kills    = flag.Int("kills", 12, "how often the kill tests kill each process")
+	kills    = flag.Int("kills", 100, "how often the kill tests kill each process")
 	killRate = flag.Float64("kill-rate", 20_000, "frames a second from the emulator in the kill tests")
 )
 
