@@ -18,9 +18,12 @@ func TestConformance(t *testing.T) {
 	for _, c := range []struct {
 		venue  string
 		market market.Market
-	}{{"binance", market.MarketSpot}, {"kraken", market.MarketSpot}} {
+		cards  []string // all if empty; on the futures those that differ from spot, for the others take a minute
+	}{{"binance", market.MarketSpot, nil}, {"kraken", market.MarketSpot, nil},
+		{"binance", market.MarketLinear, []string{"01", "02", "03", "04", "09"}},
+		{"binance", market.MarketInverse, []string{"01", "02", "03", "04", "09"}}} {
 		t.Run(c.venue+"-"+c.market.String(), func(t *testing.T) {
-			plugintest.Run(t, plugintest.Config{Binary: exe, Env: []string{asProgram + "=1"}, Source: bundledSources[c.venue](), Market: c.market})
+			plugintest.Run(t, plugintest.Config{Binary: exe, Env: []string{asProgram + "=1"}, Source: bundledSources[c.venue](), Market: c.market, Cards: c.cards})
 		})
 	}
 }
