@@ -32,8 +32,12 @@ market, so that pipelines can be tried without the exchange. Faults are injected
 				return &exitCode{exitUsage, err}
 			}
 			for _, f := range faults {
-				var fault emulator.Fault
-				if err := json.Unmarshal([]byte(f), &fault); err != nil {
+				fault, err := emulator.ParseFault(f)
+				if strings.HasPrefix(f, "{") {
+					fault = emulator.Fault{}
+					err = json.Unmarshal([]byte(f), &fault)
+				}
+				if err != nil {
 					return &exitCode{exitUsage, fmt.Errorf("--fault %s: %w", f, err)}
 				}
 				o.Faults = append(o.Faults, fault)
@@ -72,7 +76,7 @@ market, so that pipelines can be tried without the exchange. Faults are injected
 	f.IntVar(&o.Levels, "levels", 7, "levels changed by a book update")
 	f.StringVar(&o.Capture, "capture", "", "play a capture file instead of a synthetic market")
 	f.Float64Var(&o.Speed, "speed", 1, "of the playback; 0: as fast as it is read")
-	f.StringArrayVar(&faults, "fault", nil, `inject: {"kind":"gap","symbol":"BTCUSDT","after":"5s"}`)
+	f.StringArrayVar(&faults, "fault", nil, "inject: gap,symbol=BTCUSDT,after=5s, or the same as JSON")
 	f.BoolVar(&o.Limits, "limits", false, "enforce the venue's limits")
 	f.BoolVar(&o.Ledger.Off, "no-ledger", false, "keep no ledger")
 	f.StringVar(&ledger, "ledger", "", "keep the ledger of what was sent in this file")

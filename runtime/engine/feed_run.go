@@ -1,0 +1,191 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/marketprism/marketprism/runtime/flow"
+	"github.com/marketprism/marketprism/runtime/host"
+	"github.com/marketprism/marketprism/runtime/journal"
+	"github.com/marketprism/marketprism/sdk/source"
+	"github.com/marketprism/marketprism/sdk/wire/shm"
+)
+
+// run collects until stop ends, then drains: connections close, what was read
+// is decoded and journalled. hard ends everything at once.
+func (f *feed) run(hard context.Context, stop <-chan struct{}) error {
+	ctx, cancel := context.WithCancel(hard)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { f.ended.Store(true) })()
+	g, gctx := errgroup.WithContext(ctx)
+	bg, bgCancel := context.WithCancel(ctx) // ends after the lane has drained
+	defer bgCancel()
+	for _, j := range f.allJournals() {
+		g.Go(func() error { return j.Run(bg) })
+	}
+	g.Go(func() error {
+		err := f.src.Run(bg)
+		if q := new(host.QuarantineError); errors.As(err, &q) {
+			_ = note(f.frames, source.InputNote, 0, flow.Note{Note: flow.NoteQuarantine, Detail: err.Error()}) // reported below as well
+		}
+		return err
+	})
+	collecting, collectCancel := context.WithCancel(gctx)
+	defer collectCancel()
+	connDone := make(chan struct{})
+	if f.conn != nil {
+		g.Go(func() error { f.tickTimers(collecting); return nil })
+		g.Go(func() error {
+			defer close(connDone)
+			err := f.conn.Run(collecting)
+			if err != nil && collecting.Err() == nil {
+				f.setState(err.Error())
+				f.log.Error().Err(err).Msg("the feed stops; others go on")
+				return nil
+			}
+			return nil
+		})
+	} else {
+		close(connDone)
+	}
+	drained := make(chan struct{})
+	g.Go(func() error {
+		defer bgCancel()
+		return f.runLane(gctx, drained)
+	})
+	g.Go(func() error {
+		select {
+		case <-stop:
+		case <-gctx.Done():
+			return nil
+		}
+		f.setState("draining")
+		var err error
+		if f.conn != nil {
+			err = note(f.frames, source.InputNote, 0, flow.Note{Note: flow.NoteStopping})
+			collectCancel()
+			<-connDone
+			err = errors.Join(err, note(f.frames, source.InputNote, 0, flow.Note{Note: flow.NoteStop}))
+		}
+		close(drained)
+		return err
+	})
+	f.setState("running")
+	err := g.Wait()
+	if errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) {
+		err = nil
+	}
+	if err != nil {
+		f.setState(err.Error())
+		return fmt.Errorf("engine: feed %s: %w", f.p.Name, err)
+	}
+	f.setState("stopped")
+	return nil
+}
+
+// tickTimers journals that time passes.
+func (f *feed) tickTimers(ctx context.Context) {
+	t := time.NewTicker(f.e.timerEvery(f.p.Name))
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			wall, mono := stamp()
+			if _, err := f.frames.Append(shm.Header{Kind: uint8(source.InputTimer), Wall: wall, Mono: mono}, nil); err != nil && !errors.Is(err, journal.ErrDiskFull) {
+				f.log.Error().Err(err).Msg("a timer could not be journalled")
+			}
+			f.frames.Ring()
+		}
+	}
+}
+
+// runLane is the feed's event loop.
+func (f *feed) runLane(ctx context.Context, drained <-chan struct{}) error {
+	var b host.Batch
+	unblock := context.AfterFunc(ctx, f.src.Interrupt)
+	defer unblock()
+	go func() { // the lane sleeps in Wait: draining must wake it
+		select {
+		case <-drained:
+			f.src.Interrupt()
+		case <-ctx.Done():
+		}
+	}()
+	draining := false
+	for ctx.Err() == nil {
+		if err := f.src.Poll(&b, pollBytes); err != nil {
+			return err
+		}
+		for i := range b.Entries {
+			e := &b.Entries[i]
+			if err := f.lane.Process(b.Generation, e.Pos, e.Next, e.Data); err != nil {
+				if errors.Is(err, flow.ErrPlugin) {
+					f.src.Reject(err)
+					break
+				}
+				return err
+			}
+		}
+		f.lane.Decoded(b.Upto)
+		if len(b.Entries) > 0 {
+			f.ring()
+			caughtUp := f.checkpointAt < f.begun && f.lane.Next() >= f.begun // the next restart need not derive all that again
+			if caughtUp || f.lane.Next() >= f.checkpointAt+uint64(f.checkpoint) {
+				if err := f.writeCheckpoint(); err != nil {
+					f.log.Error().Err(err).Msg("checkpoint failed: a restart begins at the one before")
+				}
+			}
+			continue
+		}
+		if !draining {
+			select {
+			case <-drained:
+				draining = true
+			default:
+			}
+		}
+		if draining && f.lane.Next() >= f.frames.Tail() {
+			f.ring()
+			return f.writeCheckpoint()
+		}
+		wait := time.Duration(0)
+		if draining {
+			wait = 20 * time.Millisecond
+		}
+		f.src.Wait(wait)
+	}
+	return ctx.Err()
+}
+
+// ring ends a burst: readers of what it made are woken.
+func (f *feed) ring() {
+	f.lane.Output().Mark()
+	for _, p := range f.processors {
+		p.Output().Mark()
+	}
+	for _, w := range f.wake {
+		w()
+	}
+}
+
+func (f *feed) writeCheckpoint() error {
+	b, err := f.lane.Save()
+	if err != nil {
+		return err
+	}
+	at := f.lane.Next()
+	dir := f.checkpoints()
+	if err := flow.WriteCheckpoint(dir, at, b); err != nil {
+		return err
+	}
+	f.checkpointAt = at
+	f.frames.Hold("checkpoint", at)
+	return flow.DropCheckpoints(dir, f.frames.Oldest())
+}
