@@ -49,6 +49,7 @@ var packages = map[string]string{
 	"runtime/sched":     "supervised goroutines",
 	"runtime/telemetry": "logger and metrics registry",
 	"sdk/fault":         "error kinds",
+	"sdk/capture":       "capture files",
 	"sdk/jsonscan":      "JSON cursor",
 	"sdk/market":        "instruments, records, decimals",
 	"sdk/plugintest":    "conformance kit and venue emulator",

@@ -18,14 +18,14 @@ import (
 	"github.com/marketprism/marketprism/runtime/host"
 	"github.com/marketprism/marketprism/runtime/replay"
 	"github.com/marketprism/marketprism/sdk/market"
-	"github.com/marketprism/marketprism/sdk/plugintest/capture"
+	"github.com/marketprism/marketprism/sdk/plugintest/corpus"
 	"github.com/marketprism/marketprism/sdk/wire"
 )
 
 // corpusCaptures are the public recordings of the bundled venues' markets.
 func corpusCaptures(t *testing.T) []string {
 	t.Helper()
-	dir := capture.Corpus(t, "captures")
+	dir := corpus.Path(t, "captures")
 	var out []string
 	for _, p := range []string{"binance-*", "binanceus-*", "kraken-spot-*"} {
 		fs, err := filepath.Glob(filepath.Join(dir, p+".jsonl.zst"))

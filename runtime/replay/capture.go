@@ -1,8 +1,8 @@
 package replay
 
 import (
+	"github.com/marketprism/marketprism/sdk/capture"
 	"github.com/marketprism/marketprism/sdk/market"
-	"github.com/marketprism/marketprism/sdk/plugintest/capture"
 	"github.com/marketprism/marketprism/sdk/source"
 )
 

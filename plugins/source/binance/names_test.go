@@ -8,8 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/marketprism/marketprism/sdk/capture"
 	"github.com/marketprism/marketprism/sdk/market"
-	"github.com/marketprism/marketprism/sdk/plugintest/capture"
+	"github.com/marketprism/marketprism/sdk/plugintest/corpus"
 )
 
 type listed struct {
@@ -20,7 +21,7 @@ type listed struct {
 func catalogues(t *testing.T, m market.Market) map[string]listed {
 	t.Helper()
 	all := map[string]listed{}
-	files, _ := filepath.Glob(filepath.Join(capture.Corpus(t, "catalogues", "binance"), m.String()+".*.json.gz"))
+	files, _ := filepath.Glob(filepath.Join(corpus.Path(t, "catalogues", "binance"), m.String()+".*.json.gz"))
 	if len(files) == 0 {
 		t.Fatalf("no catalogue of %s", m)
 	}
@@ -84,7 +85,7 @@ func TestNames(t *testing.T) {
 // TestNamesUS does the same for the catalogues that Binance.US' recordings begin with.
 func TestNamesUS(t *testing.T) {
 	p := NewUS()
-	files, _ := filepath.Glob(filepath.Join(capture.Corpus(t, "captures"), "binanceus-*.zst"))
+	files, _ := filepath.Glob(filepath.Join(corpus.Path(t, "captures"), "binanceus-*.zst"))
 	if len(files) == 0 {
 		t.Fatal("no recording")
 	}

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/marketprism/marketprism/sdk/market"
-	"github.com/marketprism/marketprism/sdk/plugintest/capture"
+	"github.com/marketprism/marketprism/sdk/plugintest/corpus"
 )
 
 // TestNames goes through the recorded catalogues: v1's names, v2's and those of
@@ -17,7 +17,7 @@ import (
 func TestNames(t *testing.T) {
 	// Names of HTTP that can't be split as their pair is: no frame carries them.
 	exceptions := map[string]bool{}
-	files, _ := filepath.Glob(filepath.Join(capture.Corpus(t, "catalogues", "kraken"), "spot.*.json.gz"))
+	files, _ := filepath.Glob(filepath.Join(corpus.Path(t, "catalogues", "kraken"), "spot.*.json.gz"))
 	if len(files) == 0 {
 		t.Fatal("no catalogue")
 	}

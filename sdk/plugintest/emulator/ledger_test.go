@@ -10,7 +10,8 @@ import (
 
 	"github.com/gorilla/websocket"
 
-	"github.com/marketprism/marketprism/sdk/plugintest/capture"
+	"github.com/marketprism/marketprism/sdk/capture"
+	"github.com/marketprism/marketprism/sdk/plugintest/corpus"
 )
 
 // TestLedgerIsWhatIsRead compares the ledger's file with everything that two
@@ -205,7 +206,7 @@ func TestLimits(t *testing.T) {
 
 // TestPlayback plays a recorded connection and its HTTP answers.
 func TestPlayback(t *testing.T) {
-	file := capture.Corpus(t, "captures", "binance-spot-20211012-cfg5.jsonl.zst")
+	file := corpus.Path(t, "captures", "binance-spot-20211012-cfg5.jsonl.zst")
 	r, err := capture.Open(file)
 	if err != nil {
 		t.Fatal(err)

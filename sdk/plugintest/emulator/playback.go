@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/marketprism/marketprism/sdk/plugintest/capture"
+	"github.com/marketprism/marketprism/sdk/capture"
 )
 
 // playback plays a capture: a connection gets the frames of a recorded one, a

@@ -12,8 +12,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/marketprism/marketprism/sdk/capture"
 	"github.com/marketprism/marketprism/sdk/market"
-	"github.com/marketprism/marketprism/sdk/plugintest/capture"
+	"github.com/marketprism/marketprism/sdk/plugintest/corpus"
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
@@ -67,7 +68,7 @@ var sections = map[market.Kind]string{
 // Run decodes each recording and compares with the oracle beside it. No frame
 // may be refused.
 func (o Captures) Run(t *testing.T, s source.Source) {
-	files, _ := filepath.Glob(filepath.Join(capture.Corpus(t, "captures"), o.Pattern+".jsonl.zst"))
+	files, _ := filepath.Glob(filepath.Join(corpus.Path(t, "captures"), o.Pattern+".jsonl.zst"))
 	if len(files) == 0 {
 		t.Fatalf("no recording is named %s", o.Pattern)
 	}

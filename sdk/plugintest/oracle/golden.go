@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/marketprism/marketprism/sdk/capture"
 	"github.com/marketprism/marketprism/sdk/market"
-	"github.com/marketprism/marketprism/sdk/plugintest/capture"
 	"github.com/marketprism/marketprism/sdk/sink"
 	"github.com/marketprism/marketprism/sdk/source"
 )

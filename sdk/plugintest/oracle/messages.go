@@ -8,8 +8,9 @@ import (
 	"os"
 	"testing"
 
+	"github.com/marketprism/marketprism/sdk/capture"
 	"github.com/marketprism/marketprism/sdk/market"
-	"github.com/marketprism/marketprism/sdk/plugintest/capture"
+	"github.com/marketprism/marketprism/sdk/plugintest/corpus"
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
@@ -43,7 +44,7 @@ type Messages struct {
 
 // Run decodes each message and compares.
 func (o Messages) Run(t *testing.T, s source.Source) {
-	path := capture.Corpus(t, "messages", o.Venue+".jsonl")
+	path := corpus.Path(t, "messages", o.Venue+".jsonl")
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,5 @@
-package capture
+// Package corpus finds the recordings that tests run against.
+package corpus
 
 import (
 	"os"
@@ -9,7 +10,7 @@ import (
 // they look in ../shared/corpus beside the module's root.
 const EnvCorpus = "MARKETPRISM_CORPUS"
 
-// TB is what Corpus needs of a *testing.T, so that programs that replay captures
+// TB is what Path needs of a *testing.T, so that programs that replay captures
 // don't link the testing package.
 type TB interface {
 	Helper()
@@ -17,9 +18,9 @@ type TB interface {
 	Fatalf(format string, args ...any)
 }
 
-// Corpus gives a path inside the corpus of recordings. Without the corpus the
+// Path gives a path inside the corpus of recordings. Without the corpus the
 // test is skipped with the reason, except with CI=true, where that is a failure.
-func Corpus(t TB, elem ...string) string {
+func Path(t TB, elem ...string) string {
 	t.Helper()
 	dir := os.Getenv(EnvCorpus)
 	if dir == "" {

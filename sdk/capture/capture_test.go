@@ -11,6 +11,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/marketprism/marketprism/sdk/source"
+
+	"github.com/marketprism/marketprism/sdk/plugintest/corpus"
 )
 
 const sample = `{"format":"marketprism-capture/1","venue":"acme","market":"spot","note":"x"}
@@ -93,7 +95,7 @@ func TestErrorsNameFileAndLine(t *testing.T) {
 }
 
 func TestCorpusIsReadable(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(Corpus(t, "captures"), "kraken-spot-2026*.zst"))
+	files, err := filepath.Glob(filepath.Join(corpus.Path(t, "captures"), "kraken-spot-2026*.zst"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d captures, %v", len(files), err)
 	}
