@@ -41,18 +41,27 @@ func KeySeed(venue string, m Market, symbol string) uint64 {
 	return h
 }
 
-// KeyID mixes a kind and the exchange's id into a seed.
-func KeyID[T ~string | ~[]byte](seed uint64, k Kind, id T) uint64 {
+// KeyID mixes a kind and the exchange's id into a seed, eight bytes at a time.
+func KeyID(seed uint64, k Kind, id []byte) uint64 {
 	h := (seed ^ uint64(k)) * fnvPrime
-	for i := 0; i < len(id); i++ {
-		h = (h ^ uint64(id[i])) * fnvPrime
+	n := uint64(len(id))
+	for ; len(id) >= 8; id = id[8:] {
+		h = (h ^ le.Uint64(id)) * keyMix
+		h ^= h >> 29
 	}
+	var rest uint64
+	for i, c := range id {
+		rest |= uint64(c) << (8 * i)
+	}
+	h = (h ^ rest ^ n<<56) * keyMix
 	return finalise(h)
 }
 
+const keyMix = 0x9e3779b97f4a7c15 // 2^64 over the golden ratio
+
 // KeySeq mixes a kind and a number (a sequence, a time) into a seed.
 func KeySeq(seed uint64, k Kind, n int64) uint64 {
-	return finalise(((seed ^ uint64(k)) * fnvPrime) ^ uint64(n)*0x9e3779b97f4a7c15)
+	return finalise(((seed ^ uint64(k)) * fnvPrime) ^ uint64(n)*keyMix)
 }
 
 // finalise spreads the bits (the finalizer of MurmurHash3).

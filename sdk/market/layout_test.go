@@ -185,7 +185,7 @@ func TestKeysDependOnNames(t *testing.T) {
 		for _, s := range []string{"BTCUSDT", "ETHUSDT"} {
 			for _, k := range []Kind{KindTrade, KindBookDelta} {
 				for i := int64(0); i < 1000; i++ {
-					for j, key := range []uint64{KeySeq(KeySeed("binance", m, s), k, i), KeyID(KeySeed("binance", m, s), k, fmt.Sprint(i))} {
+					for j, key := range []uint64{KeySeq(KeySeed("binance", m, s), k, i), KeyID(KeySeed("binance", m, s), k, fmt.Append(nil, i))} {
 						what := fmt.Sprint(m, s, k, i, j)
 						if o, ok := seen[key]; ok {
 							t.Fatalf("%s and %s share a key", o, what)
