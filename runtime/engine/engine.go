@@ -155,8 +155,9 @@ func (e *Engine) Addr() string {
 	return e.admin.Addr()
 }
 
-// above is the greatest position that a sink's cursor or intent names in a journal.
-func (e *Engine) above(journalDir, feed string) (pos shm.Position) {
+// above is the greatest position that a sink's cursor or intent names in a
+// feed's journals.
+func (e *Engine) above(feed string) (pos shm.Position) {
 	for _, name := range e.cursors.Names() {
 		if _, j, ok := strings.Cut(name, "|"); ok && strings.HasPrefix(j, feed+"-") {
 			if s, err := e.cursors.Slot(name); err == nil {
@@ -207,15 +208,9 @@ func newProcessor(p *plan.Processor, in plan.Selection, j flow.Journal) (flow.Pr
 // Run collects until ctx ends, then drains. hard, if it ends, cuts that short.
 func (e *Engine) Run(ctx, hard context.Context) error {
 	defer e.budgets.Close()
-	var remove []func()
 	if e.opt.Metrics != nil {
-		remove = append(remove, e.opt.Metrics.Add(e.report))
+		defer e.opt.Metrics.Add(e.report)()
 	}
-	defer func() {
-		for _, r := range remove {
-			r()
-		}
-	}()
 
 	hard, cancelHard := context.WithCancelCause(hard)
 	defer cancelHard(nil)
@@ -256,7 +251,7 @@ func (e *Engine) Run(ctx, hard context.Context) error {
 		other.Go(func() { adaptProcs(adminCtx) })
 	}
 	if every, err := time.ParseDuration(e.plan.Sync); err == nil && e.opt.Replay == nil {
-		other.Go(func() { keep(e.syncCursors(adminCtx, every)) })
+		other.Go(func() { keep(e.syncTables(adminCtx, every)) })
 	}
 	if e.admin != nil {
 		other.Go(func() { keep(e.admin.Run(adminCtx)) })
@@ -309,8 +304,9 @@ wait:
 	return errors.Join(errs...)
 }
 
-// syncCursors forces the cursors of batches to the disk at an interval.
-func (e *Engine) syncCursors(ctx context.Context, every time.Duration) error {
+// syncTables forces new instruments and the cursors of batches to the disk at an
+// interval.
+func (e *Engine) syncTables(ctx context.Context, every time.Duration) error {
 	t := time.NewTicker(every)
 	defer t.Stop()
 	for {
@@ -318,6 +314,9 @@ func (e *Engine) syncCursors(ctx context.Context, every time.Duration) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
+		}
+		if err := e.registry.Sync(); err != nil {
+			return err
 		}
 		if e.cursorsDirty.Swap(false) {
 			if err := e.cursors.Sync(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,6 +65,7 @@ type processor struct {
 	flow.Processor
 	journal *journal.Journal
 	name    string
+	end     shm.Position // of what was recovered; 0: nothing
 }
 
 type subKey struct {
@@ -120,7 +122,7 @@ func (f *feed) journalOptions(name string, content plan.Content) journal.Options
 			o.Sync = journal.SyncProcess // it can be derived again; what a roll commits is synced first
 		}
 		o.Head = func() []byte { return f.e.registry.Head(f.p.Venue, market.MarketMixed) }
-		o.Above = f.e.above(name, f.p.Name)
+		o.Above = f.e.above(f.p.Name)
 	}
 	for _, j := range f.e.plan.Journals {
 		if j.Feed == f.p.Name && j.Content == content && (content != plan.Derived || j.Name == name) {
@@ -155,7 +157,7 @@ func (f *feed) openJournals(recordsRec *journal.Recovery) (framesRec journal.Rec
 			if err != nil {
 				return framesRec, errors.Join(err, j.Close())
 			}
-			f.processors = append(f.processors, processor{made, j, p.Name})
+			f.processors = append(f.processors, processor{made, j, p.Name, rec.End})
 		}
 	}
 	return framesRec, nil
@@ -188,8 +190,6 @@ func (f *feed) reportRecovery(what string, r journal.Recovery) {
 // makeLane restores the lane from its newest usable checkpoint, and states in
 // the frames journal that time has passed since.
 func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
-	specs := make([]source.ChannelSpec, 0, len(f.p.Manifest.Channels))
-	specs = append(specs, f.p.Manifest.Channels...)
 	derive := false
 	var bookDepth int
 	for _, c := range f.p.Channels {
@@ -204,7 +204,7 @@ func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
 			return err
 		}
 	}
-	s := flow.Settings{Venue: f.p.Venue, Market: f.p.Market, Channels: specs, Depth: func(string) int { return bookDepth }, Registry: f.e.registry,
+	s := flow.Settings{Venue: f.p.Venue, Market: f.p.Market, Channels: slices.Clone(f.p.Manifest.Channels), Depth: func(string) int { return bookDepth }, Registry: f.e.registry,
 		Frames: &f.at, Records: &patient{f, f.records}, DeriveBBO: derive, Logger: f.log}
 	if f.e.opt.Replay == nil {
 		s.Actions, s.LiveFrom = f, f.begun
@@ -266,12 +266,11 @@ func (f *feed) restore(s flow.Settings, framesRec, recordsRec journal.Recovery) 
 		f.lane = flow.New(s)
 		records, procs, err := f.lane.Restore(b)
 		if err == nil {
-			err = f.lane.Output().Resume(f.records.Dir(), min(records, recordsRec.End), recordsRec.End)
+			err = resume(f.lane.Output(), f.records, records, recordsRec.End)
 		}
 		for n := range procs {
-			if err == nil {
-				j := f.processors[n].journal
-				err = f.processors[n].Output().Resume(j.Dir(), min(procs[n], j.Tail()), j.Tail())
+			if p := &f.processors[n]; err == nil {
+				err = resume(p.Output(), p.journal, procs[n], p.end)
 			}
 		}
 		if err == nil {
@@ -285,6 +284,16 @@ func (f *feed) restore(s flow.Settings, framesRec, recordsRec journal.Recovery) 
 		f.log.Warn().Msg("no usable checkpoint: books start anew, and frames that were not decoded before the restart stay in the frames journal only; replay them with marketprism replay")
 	}
 	return false, nil
+}
+
+// resume makes an output recognise what its journal holds behind a checkpoint.
+// Records journals are not synced with their checkpoints: if a power failure took
+// records from before this one, it is of no use, and an earlier one is.
+func resume(o *flow.Output, j *journal.Journal, from, end shm.Position) error {
+	if from > end && end != 0 {
+		return fmt.Errorf("engine: %s ends at %d, the checkpoint was made at %d", j.Dir(), end, from)
+	}
+	return o.Resume(j.Dir(), min(from, end), end)
 }
 
 // Signal, Snapshot, Resubscribe and Reconnect implement flow.Actions.

@@ -37,16 +37,17 @@ func (f *feed) run(hard context.Context, stop <-chan struct{}) error {
 	})
 	collecting, collectCancel := context.WithCancel(gctx)
 	defer collectCancel()
-	connDone := make(chan struct{})
+	connDone, refused := make(chan struct{}), make(chan struct{})
+	var connErr error // set before refused is closed
+	f.setState("running")
 	if f.conn != nil {
 		g.Go(func() error { f.tickTimers(collecting); return nil })
 		g.Go(func() error {
 			defer close(connDone)
 			err := f.conn.Run(collecting)
 			if err != nil && collecting.Err() == nil {
-				f.setState(err.Error())
-				f.log.Error().Err(err).Msg("the feed stops; others go on")
-				return nil
+				connErr = err
+				close(refused) // what was read is drained, as at an orderly end
 			}
 			return nil
 		})
@@ -61,6 +62,7 @@ func (f *feed) run(hard context.Context, stop <-chan struct{}) error {
 	g.Go(func() error {
 		select {
 		case <-stop:
+		case <-refused:
 		case <-gctx.Done():
 			return nil
 		}
@@ -75,10 +77,12 @@ func (f *feed) run(hard context.Context, stop <-chan struct{}) error {
 		close(drained)
 		return err
 	})
-	f.setState("running")
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) {
 		err = nil
+	}
+	if err == nil {
+		err = connErr
 	}
 	if err != nil {
 		f.setState(err.Error())
@@ -176,6 +180,9 @@ func (f *feed) ring() {
 }
 
 func (f *feed) writeCheckpoint() error {
+	if err := f.e.registry.Sync(); err != nil {
+		return err
+	}
 	b, err := f.lane.Save()
 	if err != nil {
 		return err

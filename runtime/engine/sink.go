@@ -343,7 +343,7 @@ func (d *sinkDriver) advance(t *track, now time.Time, draining bool) (wait time.
 			// What the files will hold must outlive a power failure: records that
 			// were derived again behind it would be there twice.
 			if d.e.plan.Sync != "process" {
-				if err := t.j.Sync(); err != nil {
+				if err := errors.Join(d.e.registry.Sync(), t.j.Sync()); err != nil {
 					return -1, true, err
 				}
 			}

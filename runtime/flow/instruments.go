@@ -22,6 +22,7 @@ const KindDefine uint8 = wire.KindDefine
 type Registry struct {
 	mu    sync.RWMutex
 	f     *os.File
+	dirty bool // written and not synced
 	byID  []*market.Instrument
 	byKey map[string]*market.Instrument
 }
@@ -110,6 +111,7 @@ func (r *Registry) Ensure(i market.Instrument) (out *market.Instrument, changed 
 	if _, err := r.f.Write(append(line, '\n')); err != nil {
 		return nil, false, fmt.Errorf("flow: instrument table: %w", err)
 	}
+	r.dirty = true
 	r.put(&i)
 	return &i, true, nil
 }
@@ -154,11 +156,19 @@ func (r *Registry) Head(venue string, m market.Market) []byte {
 	return b
 }
 
-// Sync makes the table durable.
+// Sync makes the table durable. It comes before anything that names its ids is
+// made durable: an id that a power failure took would be given out again.
 func (r *Registry) Sync() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.f.Sync()
+	if !r.dirty {
+		return nil
+	}
+	if err := r.f.Sync(); err != nil {
+		return fmt.Errorf("flow: instrument table: %w", err)
+	}
+	r.dirty = false
+	return nil
 }
 
 // Close closes the file.
