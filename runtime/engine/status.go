@@ -5,7 +5,6 @@ import (
 
 	"github.com/marketprism/marketprism/runtime/conn"
 	"github.com/marketprism/marketprism/runtime/host"
-	"github.com/marketprism/marketprism/runtime/telemetry"
 )
 
 // Status is what the runtime is doing.
@@ -103,54 +102,4 @@ func (e *Engine) Ready() (bool, string) {
 		}
 	}
 	return true, "ready"
-}
-
-// report gives the metrics of feeds, journals and sinks.
-func (e *Engine) report(emit func(telemetry.Sample)) {
-	s := e.Status()
-	counter := func(name, help string, v float64, labels ...string) {
-		emit(telemetry.Sample{Name: "marketprism_" + name, Help: help, Type: telemetry.Counter, Value: v, Labels: labels})
-	}
-	gauge := func(name, help string, v float64, labels ...string) {
-		emit(telemetry.Sample{Name: "marketprism_" + name, Help: help, Type: telemetry.Gauge, Value: v, Labels: labels})
-	}
-	ready := 0.0
-	if s.Ready {
-		ready = 1
-	}
-	gauge("ready", "1 while every feed collects and every sink writes; at 0, /readyz says what is missing.", ready)
-	for i := range s.Feeds {
-		f := &s.Feeds[i]
-		l := []string{"feed", f.Name}
-		counter("journal_frames_total", "Records appended to the frames journal.", float64(f.Frames), l...)
-		counter("journal_frame_bytes_total", "Bytes appended to the frames journal.", float64(f.FrameBytes), l...)
-		counter("flow_records_total", "Records that the lane made.", float64(f.Records), l...)
-		gauge("flow_lag_bytes", "Journalled bytes that are not decoded yet; if it grows, the plugin or the lane is too slow.", float64(f.LagBytes), l...)
-		counter("flow_gaps_total", "Gaps published as quality records; look at them by cause in the data.", float64(f.Gaps), l...)
-		counter("flow_missing_total", "Messages known to be missing.", float64(f.Missing), l...)
-		counter("flow_decode_errors_total", "Frames that the plugin refused; each is a quality record.", float64(f.DecodeErrors), l...)
-		counter("flow_duplicates_total", "Records dropped because another connection had delivered them.", float64(f.Duplicates), l...)
-		counter("book_resyncs_total", "Books built anew.", float64(f.Resyncs), l...)
-		gauge("books", "Books of this feed.", float64(f.Books), l...)
-		gauge("books_synced", "Books in force; fewer than marketprism_books means that some wait for a snapshot.", float64(f.BooksSynced), l...)
-		counter("plugin_restarts_total", "Restarts of the plugin process.", float64(f.Plugin.Restarts), "plugin", "source/"+f.Name)
-		live := 0
-		for _, c := range f.Connections {
-			if c.State == conn.StateLive {
-				live++
-			}
-		}
-		gauge("connections", "WebSocket connections that are live.", float64(live), l...)
-	}
-	for i := range s.Sinks {
-		k := &s.Sinks[i]
-		l := []string{"sink", k.Name}
-		counter("sink_records_total", "Records handed to the sink, repetitions included.", float64(k.Records), l...)
-		counter("sink_batches_total", "Batches written.", float64(k.Batches), l...)
-		counter("sink_rolls_total", "Rolls committed.", float64(k.Rolls), l...)
-		counter("sink_retries_total", "Batches that the store refused and that are tried again; the log says why.", float64(k.Retries), l...)
-		counter("sink_dropped_total", "Times that retention passed the sink's cursor: data is lost to this sink.", float64(k.Dropped), l...)
-		gauge("sink_lag_bytes", "Journalled bytes that the sink has not committed.", float64(k.LagBytes), l...)
-		counter("plugin_restarts_total", "Restarts of the plugin process.", float64(k.Plugin.Restarts), "plugin", "sink/"+k.Name)
-	}
 }
