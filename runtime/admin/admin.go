@@ -120,8 +120,13 @@ func (s *Server) Update(tokenFile string, hosts []string) error {
 	return nil
 }
 
-// Close releases the address of a server that is not run.
-func (s *Server) Close() error { return s.ln.Close() }
+// Close releases the address, if Run hasn't.
+func (s *Server) Close() error {
+	if err := s.ln.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
 
 func (s *Server) routes() {
 	s.mux = http.NewServeMux()

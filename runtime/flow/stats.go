@@ -53,7 +53,7 @@ type published struct {
 	pos                                         atomic.Uint64
 	delay, worst, worstBefore                   atomic.Int64
 	lane, laneMean, laneWorst, laneWorstBefore  atomic.Int64
-	tookSync, syncedAt                          atomic.Int64
+	tookSync, syncedAt, brokeAt                 atomic.Int64
 	book                                        atomic.Int32 // 0: none, 1: waits for a snapshot, 2: in force
 	gap                                         atomic.Pointer[Gap]
 	buckets                                     [delayBuckets]atomic.Uint32
@@ -194,6 +194,7 @@ func (s *stats) publish() {
 	set(&p.resyncs, s.resyncs)
 	set(&p.tookSync, s.tookSync)
 	set(&p.syncedAt, s.syncedAt)
+	set(&p.brokeAt, s.brokeAt)
 	if p.pos.Load() != s.pos {
 		p.pos.Store(s.pos)
 	}
@@ -381,7 +382,8 @@ type StreamStats struct {
 
 	HasBook, Synced bool
 	SyncedAt        int64         // receive time of the snapshot that brought the book in force; 0: not in this run
-	ResyncTook      time.Duration // from the book's break to that
+	BrokeAt         int64         // receive time of what broke it last, or of its first record
+	ResyncTook      time.Duration // from that to SyncedAt
 	LastGap         *Gap          // shared; don't change it
 }
 
@@ -436,7 +438,7 @@ func (s *stats) read(o *StreamStats) {
 		LastRecv: p.recv.Load(), LastTs: p.ts.Load(), LastSend: p.send.Load(), LastPos: p.pos.Load(),
 		Lane: time.Duration(p.lane.Load()), LaneMean: time.Duration(p.laneMean.Load()),
 		LaneMax: time.Duration(max(p.laneWorst.Load(), p.laneWorstBefore.Load())),
-		HasBook: p.book.Load() != 0, Synced: p.book.Load() == 2, SyncedAt: p.syncedAt.Load(), ResyncTook: time.Duration(p.tookSync.Load()),
+		HasBook: p.book.Load() != 0, Synced: p.book.Load() == 2, SyncedAt: p.syncedAt.Load(), BrokeAt: p.brokeAt.Load(), ResyncTook: time.Duration(p.tookSync.Load()),
 		LastGap: p.gap.Load()}
 	if o.Records == 0 {
 		o.LastRecv, o.LastTs, o.LastSend = market.None, market.None, market.None
