@@ -102,6 +102,9 @@ type processor struct {
 	end     shm.Position // of what was recovered; 0: nothing
 }
 
+// Name is how a checkpoint knows the processor's state.
+func (p processor) Name() string { return p.name }
+
 type subKey struct {
 	channel market.Channel
 	symbol  string
@@ -259,6 +262,9 @@ func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
 		if err := f.writeCheckpoint(); err != nil {
 			return err
 		}
+		if err := f.forgetCheckpoints(f.begun); err != nil {
+			return err
+		}
 	}
 	return note(f.frames, source.InputNote, 0, flow.Note{Note: flow.NoteStart, Plan: f.plan.Digest, Build: f.e.opt.Build, Plugin: f.p.Manifest.Version})
 }
@@ -268,6 +274,24 @@ func (f *feed) instruments(p *plan.Feed) error {
 	for _, i := range p.Instruments {
 		if _, _, err := f.e.registry.Ensure(market.Instrument{Venue: p.Venue, Market: p.Market, Symbol: i.Symbol, Name: i.Name}); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// forgetCheckpoints removes those below a position. They are of a lane with other
+// processors, say: who used them later would derive again what the lane that
+// began anew has journalled otherwise.
+func (f *feed) forgetCheckpoints(below shm.Position) error {
+	at, err := flow.Checkpoints(f.checkpoints())
+	if err != nil {
+		return err
+	}
+	for _, p := range at {
+		if p < below {
+			if err := flow.RemoveCheckpoint(f.checkpoints(), p); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -300,7 +324,7 @@ func (f *feed) restore(s flow.Settings, framesRec, recordsRec journal.Recovery) 
 			err = resume(f.lane.Output(), f.records, records, recordsRec.End)
 		}
 		for n := range procs {
-			if p := &f.processors[n]; err == nil {
+			if p := &f.processors[n]; err == nil && procs[n] != flow.NoState {
 				err = resume(p.Output(), p.journal, procs[n], p.end)
 			}
 		}

@@ -83,7 +83,7 @@ type GapStatus struct {
 	Channel   market.Channel `json:"channel"`
 	Aggregate bool           `json:"aggregate,omitempty"`
 	Symbol    string         `json:"symbol,omitempty"` // absent: of the feed as a whole
-	Cause     market.Cause   `json:"cause"`
+	Cause     string         `json:"cause"`
 	Open      bool           `json:"open"`
 	Told      time.Time      `json:"told"`                // receive time of the frame that told
 	From      time.Time      `json:"from,omitzero"`       // bounds of what is missing
@@ -98,7 +98,7 @@ type GapStatus struct {
 }
 
 func gapStatus(feed string, g *flow.Gap) *GapStatus {
-	return &GapStatus{Feed: feed, Channel: g.Channel, Aggregate: g.Aggregate, Symbol: g.Symbol, Cause: g.Cause, Open: g.Open, Told: clock(g.At),
+	return &GapStatus{Feed: feed, Channel: g.Channel, Aggregate: g.Aggregate, Symbol: g.Symbol, Cause: g.Cause.String(), Open: g.Open, Told: clock(g.At),
 		From: clock(g.FromTs), To: clock(g.ToTs), FromSeq: known(g.FromSeq), ToSeq: known(g.ToSeq), Missing: known(g.Missing),
 		Closed: clock(g.Closed), Repaired: g.How, Detail: g.Detail, Frame: g.Pos}
 }
