@@ -119,6 +119,9 @@ func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error
 		return 0, nil, fmt.Errorf("flow: %w: version %d, layout %d", ErrCheckpoint, s.Version, s.Layout)
 	}
 	names := l.names()
+	if len(s.Processors) != len(names) && (slices.Contains(names, "") || slices.Contains(s.Names, "") || len(s.Names) != len(s.Processors)) {
+		return 0, nil, fmt.Errorf("flow: %w: %d processors without names", ErrCheckpoint, len(s.Processors))
+	}
 	for i, p := range l.s.Processors {
 		state, ok := s.saved(i, names[i])
 		if !ok { // it is new: it begins here
