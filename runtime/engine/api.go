@@ -81,7 +81,11 @@ func (e *Engine) streamList(q url.Values) (any, error) {
 		}
 	}
 	page, total := e.Streams(f)
-	return map[string]any{"total": total, "offset": f.Offset, "streams": page}, nil
+	return struct {
+		Total   int            `json:"total"`
+		Offset  int            `json:"offset"`
+		Streams []StreamStatus `json:"streams"`
+	}{total, f.Offset, page}, nil
 }
 
 // serveStream answers with one stream; two, where a venue gives trades both one

@@ -68,19 +68,22 @@ type JournalLatency struct {
 	Max  float64 `json:"max_seconds"`  // of the last 5 to 10 minutes
 }
 
-// SinkLatency says of the stream's last record how long it took from its receipt
-// to its sink's commit, or waits for it.
+// SinkLatency says whether the stream's last record is committed by a sink, and
+// how long a record of the stream took from its receipt to that commit.
 type SinkLatency struct {
 	Sink      string   `json:"sink"`
-	Committed bool     `json:"committed"`
-	Took      *float64 `json:"took_seconds,omitempty"` // at most so long; absent: committed before this run
-	Waits     *float64 `json:"waits_seconds,omitempty"`
+	Committed bool     `json:"committed"`               // the last record is
+	Waits     *float64 `json:"waits_seconds,omitempty"` // it isn't, for so long
+	// Took is of the last record, or of one up to some seconds before it whose
+	// commit is known. A commit that was long ago is known less exactly: it took
+	// at most so long. Absent: none of them is committed, or before this run.
+	Took *float64 `json:"took_seconds,omitempty"`
 }
 
 // GapStatus is a statement of a quality record.
 type GapStatus struct {
 	Feed      string         `json:"feed"`
-	Channel   market.Channel `json:"channel"`
+	Channel   market.Channel `json:"channel,omitzero"` // absent: of all
 	Aggregate bool           `json:"aggregate,omitempty"`
 	Symbol    string         `json:"symbol,omitempty"` // absent: of the feed as a whole
 	Cause     string         `json:"cause"`
@@ -219,18 +222,29 @@ func (f *feed) stream(s *flow.StreamStats, name string, sinks []*sinkDriver, now
 			if t.j != f.records || !slices.ContainsFunc(d.p.Inputs, func(in plan.Selection) bool { return takes(&in, f.p.Name, s) }) {
 				continue
 			}
-			k := SinkLatency{Sink: d.p.Name}
-			at, committed := t.past.when(s.LastPos, t.slot.Load().Cursor)
-			switch k.Committed = committed; {
-			case !committed:
-				k.Waits = o.Age
-			case at != 0:
-				k.Took = new(seconds(max(time.Unix(0, at).Sub(recv), 0)))
-			}
-			o.Sinks = append(o.Sinks, k)
+			o.Sinks = append(o.Sinks, t.latency(d.p.Name, s, o.Age))
 		}
 	}
 	return o
+}
+
+// latency says how long a stream's record took to this sink: the newest one that
+// is committed, of those that are known.
+func (t *track) latency(sink string, s *flow.StreamStats, age *float64) SinkLatency {
+	k, cursor := SinkLatency{Sink: sink}, t.slot.Load().Cursor
+	for i, r := range append([]flow.Received{{Pos: s.LastPos, Recv: s.LastRecv}}, s.Before...) {
+		at, committed := t.past.when(r.Pos, cursor)
+		if i == 0 {
+			if k.Committed = committed; !committed {
+				k.Waits = age
+			}
+		}
+		if at != 0 {
+			k.Took = new(seconds(max(time.Duration(at-r.Recv), 0)))
+			return k
+		}
+	}
+	return k
 }
 
 // takes says whether a selection of the feed's records journal has a stream.

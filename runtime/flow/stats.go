@@ -34,6 +34,7 @@ type stats struct {
 	resyncs         int64
 	recv, ts, send  int64 // of the last record
 	pos             uint64
+	probed          int64 // receive time of the newest probe
 	first           int64 // receive time of the first record since the last publication
 	delay, worst    int64 // exchange to receive: of the last record, and the most since the last turn
 	brokeAt         int64
@@ -54,10 +55,33 @@ type published struct {
 	delay, worst, worstBefore                   atomic.Int64
 	lane, laneMean, laneWorst, laneWorstBefore  atomic.Int64
 	tookSync, syncedAt, brokeAt                 atomic.Int64
+	probes                                      [2]probe
 	book                                        atomic.Int32 // 0: none, 1: waits for a snapshot, 2: in force
 	gap                                         atomic.Pointer[Gap]
 	buckets                                     [delayBuckets]atomic.Uint32
 }
+
+// probe is where and when a record was received: of the latest ones about one a
+// second is kept, so that who knows how far a sink has come can tell how long a
+// record took, though the newest one is still on its way.
+type probe struct {
+	pos  atomic.Uint64 // 0 while it is replaced
+	recv atomic.Int64
+}
+
+func (p *probe) store(pos uint64, recv int64) {
+	p.pos.Store(0)
+	p.recv.Store(recv)
+	p.pos.Store(pos)
+}
+
+func (p *probe) load() (r Received, ok bool) {
+	r.Pos = p.pos.Load()
+	r.Recv = p.recv.Load()
+	return r, r.Pos != 0 && p.pos.Load() == r.Pos
+}
+
+const probeEvery = int64(time.Second)
 
 // Buckets of exchange to receive: one for less than 131 µs (and for clocks that
 // differ the other way), then four to a power of two, up to 7 s.
@@ -168,6 +192,13 @@ func (l *Lane) Publish(now int64) {
 				s.laneMean = float64(s.lane)
 			}
 			s.laneMean += (float64(s.lane) - s.laneMean) * laneShare
+		}
+		if s.records > 0 && s.recv-s.probed >= probeEvery {
+			if old, ok := s.pub.probes[0].load(); ok {
+				s.pub.probes[1].store(old.Pos, old.Recv)
+			}
+			s.pub.probes[0].store(s.pos, s.recv)
+			s.probed = s.recv
 		}
 		s.publish()
 	}
@@ -363,6 +394,12 @@ func (l *Lane) Gaps() []Gap {
 	return out
 }
 
+// Received is a record by its place in the records journal and its receive time.
+type Received struct {
+	Pos  uint64
+	Recv int64
+}
+
 // StreamStats are a stream's figures since the feed was started. Times are ns
 // since 1970, or market.None where there is none yet.
 type StreamStats struct {
@@ -373,7 +410,8 @@ type StreamStats struct {
 
 	Records, Duplicates, Gaps, Missing, Resyncs int64
 	LastRecv, LastTs, LastSend                  int64
-	LastPos                                     uint64 // in the records journal: of the last record, or behind it
+	LastPos                                     uint64     // in the records journal: of the last record, or behind it
+	Before                                      []Received // up to two records of the last seconds, the newer first
 
 	Delay    Delay         // exchange to receive
 	Lane     time.Duration // receive to records journal: of the oldest record of the last burst
@@ -442,6 +480,11 @@ func (s *stats) read(o *StreamStats) {
 		LastGap: p.gap.Load()}
 	if o.Records == 0 {
 		o.LastRecv, o.LastTs, o.LastSend = market.None, market.None, market.None
+	}
+	for i := range p.probes {
+		if r, ok := p.probes[i].load(); ok {
+			o.Before = append(o.Before, r)
+		}
 	}
 	if d := p.delay.Load(); d != noDelay && o.Records > 0 {
 		o.Delay.Known, o.Delay.Last = true, time.Duration(d)
