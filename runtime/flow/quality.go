@@ -150,28 +150,32 @@ func (l *Lane) lost(conn uint32, all bool, c market.Cause, fromTs int64, detail 
 func (l *Lane) cover(now int64) {
 	for _, in := range l.ordered() {
 		for _, st := range in.streams {
-			if st.Channel == market.ChannelInstruments || now <= st.Since {
-				continue
-			}
-			spec, ver, lossy := l.specs[st.Channel], market.VerifiableNone, int64(0)
-			if spec != nil {
-				switch {
-				case spec.Book != nil && spec.Book.Checksum.Kind != source.ChecksumNone:
-					ver = market.VerifiableChecksum
-				case spec.Book != nil && spec.Book.Sequence.Kind != source.SequenceNone || spec.Sequence != source.SequenceNone:
-					ver = market.VerifiableSequence
-				}
-				if spec.Lossy != "" {
-					lossy = 1
-				}
-			}
-			c := market.Coverage{Header: l.header(in, market.KindCoverage, st.Channel), Of: st.Channel, FromTs: st.Since, ToTs: now,
-				Messages: st.Messages, Gaps: st.Gaps, Missing: st.Missing, Verifiable: ver, LossyByVenue: lossy, ClockOffset: market.None}
-			l.scratch = c.AppendTo(l.scratch[:0])
-			l.emit(market.View(l.scratch))
-			st.Since, st.Messages, st.Gaps, st.Missing = now, 0, 0, 0
+			l.coverStream(in, st, now)
 		}
 	}
+}
+
+func (l *Lane) coverStream(in *instrument, st *stream, now int64) {
+	if st.Channel == market.ChannelInstruments || now <= st.Since {
+		return
+	}
+	spec, ver, lossy := l.specs[st.Channel], market.VerifiableNone, int64(0)
+	if spec != nil {
+		switch {
+		case spec.Book != nil && spec.Book.Checksum.Kind != source.ChecksumNone:
+			ver = market.VerifiableChecksum
+		case spec.Book != nil && spec.Book.Sequence.Kind != source.SequenceNone || spec.Sequence != source.SequenceNone:
+			ver = market.VerifiableSequence
+		}
+		if spec.Lossy != "" {
+			lossy = 1
+		}
+	}
+	c := market.Coverage{Header: l.header(in, market.KindCoverage, st.Channel), Of: st.Channel, FromTs: st.Since, ToTs: now,
+		Messages: st.Messages, Gaps: st.Gaps, Missing: st.Missing, Verifiable: ver, LossyByVenue: lossy, ClockOffset: market.None}
+	l.scratch = c.AppendTo(l.scratch[:0])
+	l.emit(market.View(l.scratch))
+	st.Since, st.Messages, st.Gaps, st.Missing = now, 0, 0, 0
 }
 
 const hour = int64(3600 * 1e9)
@@ -289,7 +293,8 @@ func (l *Lane) note(n Note) error {
 	return nil
 }
 
-// unsubscribed forgets a stream; what still comes of it is passed on as it is.
+// unsubscribed states what came of a stream and forgets it; what still comes is
+// passed on as it is.
 func (l *Lane) unsubscribed(in *instrument, ch market.Channel, aggregate bool) {
 	in.gone |= 1 << ch
 	in.streams = slices.DeleteFunc(in.streams, func(st *stream) bool {
@@ -299,6 +304,7 @@ func (l *Lane) unsubscribed(in *instrument, ch market.Channel, aggregate bool) {
 		if ch == market.ChannelBook {
 			l.dropBook(in)
 		}
+		l.coverStream(in, st, l.recv)
 		if st.stats != nil {
 			l.forgetFigures(st.stats)
 		}

@@ -148,6 +148,15 @@ func TestUnsubscribe(t *testing.T) {
 	b.frame(1, delta("btc", 6, 6, "98", ""))
 	subs := []source.Subscription{{Channel: market.ChannelTrades, Symbol: "btc"}, {Channel: market.ChannelBook, Symbol: "btc"}}
 	b.note(0, flow.Note{Note: flow.NoteUnsubscribed, Subs: subs})
+	covered := 0
+	for _, r := range b.read(b.records) {
+		if r.Kind() == market.KindCoverage && r.symbol == "btc" {
+			covered++
+		}
+	}
+	if covered != 2 {
+		t.Errorf("%d statements of what was received of the two streams", covered)
+	}
 	was := len(b.texts())
 	b.frame(1, trade("btc", 5)) // 2 to 4 are nobody's loss
 	b.frame(1, delta("btc", 9, 9, "98", ""))
