@@ -76,7 +76,7 @@ type Server struct {
 	mux    *http.ServeMux
 	paths  []string // what there is, for the index and for who asks for something else
 
-	headerTime time.Duration // a test's is shorter
+	headerTime, readTime time.Duration // a test's are shorter
 }
 
 // New listens, so that a port that is taken is known at once.
@@ -85,7 +85,7 @@ func New(s Settings) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv := &Server{s: s, headerTime: headerTime}
+	srv := &Server{s: s, headerTime: headerTime, readTime: readTime}
 	if srv.ln, srv.unix, err = listen(s.Listen); err != nil {
 		return nil, err
 	}
@@ -192,10 +192,12 @@ func shortProfile(next http.Handler) http.Handler {
 	})
 }
 
-// long gives a handler more time to answer than others have.
+// long gives a handler more time than others have, whichever of the connection's
+// deadlines would end it.
 func long(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(longTime)) // refused by a test's recorder alone
+		c, until := http.NewResponseController(w), time.Now().Add(longTime)
+		_ = errors.Join(c.SetWriteDeadline(until), c.SetReadDeadline(until)) // refused by a test's recorder alone
 		next.ServeHTTP(w, r)
 	})
 }
@@ -265,7 +267,7 @@ func (d *discard) WriteHeader(c int)           { d.code = c }
 
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
-	srv := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: s.headerTime, ReadTimeout: readTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+	srv := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: s.headerTime, ReadTimeout: s.readTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
 		ErrorLog: stdlog.New(s.s.Logger, "", 0)}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(limitConns(s.ln, maxConns)) }()

@@ -45,7 +45,7 @@ func start(t *testing.T, s Settings) (*Server, func(method, path, body string, h
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.headerTime = 200 * time.Millisecond
+	srv.headerTime, srv.readTime = 200*time.Millisecond, 400*time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- srv.Run(ctx) }()
@@ -377,6 +377,22 @@ func TestChunkedBody(t *testing.T) {
 	}
 	if err := <-read; err == nil {
 		t.Error("it was read to the end")
+	}
+}
+
+// A reload may last longer than a request's reading may.
+func TestLongAnswer(t *testing.T) {
+	cut := make(chan bool, 1)
+	srv, ask := start(t, Settings{Reload: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+			cut <- true
+		case <-time.After(time.Second):
+			cut <- false
+		}
+	})})
+	if resp, _ := ask("POST", "/-/reload", ""); resp.StatusCode != 200 || <-cut {
+		t.Errorf("the request ended after %v: %d", srv.readTime, resp.StatusCode)
 	}
 }
 
