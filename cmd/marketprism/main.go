@@ -116,7 +116,7 @@ every record again from what was recorded.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see marketprism %s --help", err, c.Name())}
 	})
-	root.AddCommand(runCommand(g), validateCommand(g), planCommand(g), replayCommand(g), decodeCommand(g), simulateCommand(g),
+	root.AddCommand(runCommand(g), validateCommand(g), planCommand(g), replayCommand(g), decodeCommand(g), simulateCommand(g), statusCommand(g),
 		versionCommand(), quickstartCommand(g), benchCommand(g))
 	return root
 }

@@ -52,7 +52,7 @@ func TestScripts(t *testing.T) {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ports": scriptPorts, "http": scriptHTTP, "sigterm": scriptTerm, "jsonl": scriptJSONL, "code": scriptCode,
+			"ports": scriptPorts, "http": scriptHTTP, "sigterm": scriptSignal(syscall.SIGTERM), "sighup": scriptSignal(syscall.SIGHUP), "jsonl": scriptJSONL, "code": scriptCode,
 		},
 	})
 }
@@ -70,10 +70,10 @@ func scriptPorts(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// http [-method=M] [-body=B] [-status=N] [-match=RE] URL asks until the answer is
-// as described; the body is then the script's stdout.
+// http [-method=M] [-body=B] [-token=T] [-status=N] [-match=RE] URL asks until the
+// answer is as described; the body is then the script's stdout.
 func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {
-	method, body, status, match := http.MethodGet, "", http.StatusOK, regexp.MustCompile("")
+	method, body, token, status, match := http.MethodGet, "", "", http.StatusOK, regexp.MustCompile("")
 	for len(args) > 1 {
 		k, v, _ := strings.Cut(args[0], "=")
 		var err error
@@ -82,6 +82,8 @@ func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {
 			method = v
 		case "-body":
 			body = v
+		case "-token":
+			token = v
 		case "-status":
 			status, err = strconv.Atoi(v)
 		case "-match":
@@ -93,12 +95,15 @@ func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {
 		args = args[1:]
 	}
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: http [-method=M] [-body=B] [-status=N] [-match=RE] URL")
+		ts.Fatalf("usage: http [-method=M] [-body=B] [-token=T] [-status=N] [-match=RE] URL")
 	}
 	last := ""
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		req, err := http.NewRequest(method, args[0], strings.NewReader(body))
 		ts.Check(err)
+		if token != "" {
+			req.Header.Set("Authorization", "Bearer "+token)
+		}
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			last = err.Error()
@@ -115,18 +120,21 @@ func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("%s %s: want status %d and a body like %q; the last answer was %s", method, args[0], status, match, last)
 }
 
-// sigterm WORD sends SIGTERM to the background command with that argument.
-func scriptTerm(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: sigterm WORD")
-	}
-	for _, c := range ts.BackgroundCmds() {
-		if slices.Contains(c.Args, args[0]) {
-			ts.Check(c.Process.Signal(syscall.SIGTERM))
-			return
+// sigterm WORD and sighup WORD send a signal to the background command with that
+// argument.
+func scriptSignal(sig syscall.Signal) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 1 {
+			ts.Fatalf("usage: sigterm WORD")
 		}
+		for _, c := range ts.BackgroundCmds() {
+			if slices.Contains(c.Args, args[0]) {
+				ts.Check(c.Process.Signal(sig))
+				return
+			}
+		}
+		ts.Fatalf("no background command has the argument %q", args[0])
 	}
-	ts.Fatalf("no background command has the argument %q", args[0])
 }
 
 // jsonl [-kinds=A,B] [-drop=F,G] [-min=N] FROM TO copies the records of these

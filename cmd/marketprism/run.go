@@ -16,6 +16,7 @@ import (
 
 	"github.com/marketprism/marketprism/runtime/engine"
 	"github.com/marketprism/marketprism/runtime/host"
+	"github.com/marketprism/marketprism/runtime/pipefile"
 	"github.com/marketprism/marketprism/runtime/plan"
 	"github.com/marketprism/marketprism/runtime/telemetry"
 )
@@ -30,7 +31,10 @@ func runCommand(g *global) *cobra.Command {
 	c := &cobra.Command{Use: "run FILE|DIRECTORY", Short: "Collect: run a pipeline until it is stopped",
 		Long: `Runs a pipeline until SIGTERM or SIGINT, then drains: it stops reading, writes
 what was read, and ends. A second signal stops at once; nothing that was read is
-lost either way, the next start goes on where this one ended.`,
+lost either way, the next start goes on where this one ended.
+
+SIGHUP, or POST /-/reload, reads the pipeline again and takes over what changed;
+a pipeline that is invalid is told and changes nothing.`,
 		Args: exactArgs(1, "one pipeline"),
 		RunE: func(c *cobra.Command, args []string) error {
 			log, err := g.logger()
@@ -43,7 +47,7 @@ lost either way, the next start goes on where this one ended.`,
 			if err := report(g, diags); err != nil {
 				return err
 			}
-			o := runOptions{plan: pl, proxy: p.Settings.Proxy, log: log, duration: duration, drain: drain,
+			o := runOptions{plan: pl, proxy: p.Settings.Proxy, log: log, duration: duration, drain: drain, load: f.loader(args[0], log),
 				host: host.Options{Restart: host.Budget{Restarts: restarts, MaxBackoff: backoff}}}
 			if !quiet && term.IsTerminal(int(os.Stderr.Fd())) && g.logFormat != "json" {
 				o.progress = newProgress(os.Stderr, colour(g, os.Stderr))
@@ -77,6 +81,20 @@ type runOptions struct {
 	duration time.Duration
 	drain    time.Duration
 	progress *progress
+	load     func(context.Context) (*plan.Plan, string, pipefile.Diagnostics) // reads the pipeline again; nil: it can't be
+}
+
+// loader reads the same pipeline again, with the same variables.
+func (f *pipelineFlags) loader(path string, log zerolog.Logger) func(context.Context) (*plan.Plan, string, pipefile.Diagnostics) {
+	return func(ctx context.Context) (*plan.Plan, string, pipefile.Diagnostics) {
+		cat := newCatalogue(ctx, log)
+		defer cat.close()
+		pl, p, diags := f.load(path, cat)
+		if p == nil {
+			return nil, "", diags
+		}
+		return pl, p.Settings.Proxy, diags
+	}
 }
 
 // runPlan runs until a signal, the duration, or the end of all feeds.
@@ -112,15 +130,30 @@ func runPlan(ctx context.Context, o runOptions) error {
 		return err
 	}
 	e, err := engine.New(engine.Options{Plan: o.plan, Proxy: o.proxy, Host: o.host, Logger: o.log, Metrics: telemetry.NewRegistry(),
-		Build: build(), WorkDir: wd, Drain: o.drain})
+		Build: build(), WorkDir: wd, Drain: o.drain, Load: o.load})
 	if err != nil {
 		return err
 	}
 	ev := o.log.Info().Str("pipeline", o.plan.Pipeline).Str("plan", o.plan.Digest).Str("version", build()).Str("data_dir", o.plan.DataDir)
-	if a := e.Addr(); a != "" {
-		ev = ev.Str("admin", "http://"+a)
+	if a := e.URL(); a != "" {
+		ev = ev.Str("admin", a)
 	}
 	ev.Msg("running")
+	hups := make(chan os.Signal, 1) // more than one at a time mean no more than one
+	signal.Notify(hups, syscall.SIGHUP)
+	defer signal.Stop(hups)
+	go func() {
+		for {
+			select {
+			case <-hups:
+				if _, err := e.Reload(ctx); errors.Is(err, engine.ErrNoPipeline) || errors.Is(err, engine.ErrReloading) {
+					o.log.Warn().Err(err).Msg("SIGHUP does nothing") // the others are logged where they happen
+				}
+			case <-done:
+				return
+			}
+		}
+	}()
 	if o.progress != nil {
 		stop := o.progress.start(e.Status)
 		defer stop()

@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,23 +54,40 @@ type Options struct {
 	// Replay, if set, feeds the frames journals in place of connections; it is
 	// called once for each feed, and the engine drains when all have returned.
 	Replay func(ctx context.Context, feed string, j *journal.Journal) error
+	// Load reads the pipeline again, for Reload: its plan, the proxy with its
+	// password, and what is wrong with it. Nil: it can't be read again.
+	Load func(context.Context) (*plan.Plan, string, pipefile.Diagnostics)
+	// Routes are what others serve beside the engine's own API, by
+	// http.ServeMux's patterns: "GET /api/v1/memory/snapshots".
+	Routes map[string]http.Handler
 }
 
 // Engine runs one plan.
 type Engine struct {
 	opt      Options
-	plan     *plan.Plan
 	dir      string // the data directory, absolute: plugin processes work elsewhere
 	log      zerolog.Logger
 	lock     *journal.Lock
 	registry *flow.Registry
 	cursors  *journal.Cursors
 	host     *host.Host
-	feeds    []*feed
-	sinks    []*sinkDriver
 	budgets  *conn.Budgets
-	admin    *admin.Server
 	started  time.Time
+
+	// mu guards what a reload replaces. Run's goroutine alone writes it, and reads
+	// it without the lock.
+	mu    sync.RWMutex
+	plan  *plan.Plan
+	proxy string
+	feeds []*feed
+	sinks []*sinkDriver
+	admin *admin.Server
+
+	exited  chan struct{} // a feed or a sink has ended
+	reloads chan *reload  // to Run
+	ended   chan struct{} // Run takes no more reloads
+	loading sync.Mutex    // one reload at a time
+	count   reloadCounts
 
 	cursorsDirty atomic.Bool // stored and not synced
 }
@@ -83,7 +101,8 @@ func New(o Options) (_ *Engine, err error) {
 	if o.Drain == 0 {
 		o.Drain = 30 * time.Second
 	}
-	e := &Engine{opt: o, plan: o.Plan, log: o.Logger, started: time.Now()}
+	e := &Engine{opt: o, plan: o.Plan, proxy: o.Proxy, log: o.Logger, started: time.Now(), exited: make(chan struct{}, 1),
+		reloads: make(chan *reload), ended: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.close())
@@ -104,7 +123,7 @@ func New(o Options) (_ *Engine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.cursors, err = journal.OpenCursors(filepath.Join(dir, "cursors"), policy); err != nil {
+	if e.cursors, err = journal.OpenCursors(e.cursorsPath(), policy); err != nil {
 		return nil, err
 	}
 	// Sockets of a run that was killed are left behind, and go here. A socket's
@@ -119,41 +138,43 @@ func New(o Options) (_ *Engine, err error) {
 	o.Host.Logger = o.Logger
 	e.host = host.New(o.Host)
 	for _, p := range o.Plan.Feeds {
-		f, err := e.openFeed(p)
+		f, err := e.openFeed(o.Plan, p)
 		if err != nil {
 			return nil, err
 		}
 		e.feeds = append(e.feeds, f)
 	}
 	for _, p := range o.Plan.Sinks {
-		d, err := e.newSink(p)
+		d, err := e.newSink(o.Plan, p, e.feeds)
 		if err != nil {
 			return nil, err
 		}
 		e.sinks = append(e.sinks, d)
 	}
+	connect(e.feeds, e.sinks)
 	e.budgets = conn.NewBudgets()
 	for _, f := range e.feeds {
-		if err := f.prepare(e.budgets); err != nil {
+		if err := f.prepare(e.budgets, o.Proxy); err != nil {
 			return nil, err
 		}
 	}
-	if o.Plan.Listen != "" && o.Metrics != nil {
-		if e.admin, err = admin.New(admin.Settings{Listen: o.Plan.Listen, Metrics: o.Metrics.Handler(), Ready: e.Ready,
-			Status: func() any { return e.Status() }}); err != nil {
-			return nil, err
-		}
+	if e.admin, err = e.newAdmin(o.Plan); err != nil {
+		return nil, err
 	}
 	return e, nil
 }
 
-// Addr is where the admin endpoints are; empty if there are none.
-func (e *Engine) Addr() string {
+// URL is where the admin endpoints are; empty if there are none.
+func (e *Engine) URL() string {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
 	if e.admin == nil {
 		return ""
 	}
-	return e.admin.Addr()
+	return e.admin.URL()
 }
+
+func (e *Engine) cursorsPath() string { return filepath.Join(e.dir, "cursors") }
 
 // above is the greatest position that a sink's cursor or intent names in a
 // feed's journals.
@@ -169,8 +190,8 @@ func (e *Engine) above(feed string) (pos shm.Position) {
 	return pos
 }
 
-func (e *Engine) feedNamed(name string) *feed {
-	for _, f := range e.feeds {
+func feedNamed(feeds []*feed, name string) *feed {
+	for _, f := range feeds {
 		if f.p.Name == name {
 			return f
 		}
@@ -180,9 +201,9 @@ func (e *Engine) feedNamed(name string) *feed {
 
 // timerEvery is how often the journal says that time passes: a second, or as
 // often as the quickest processor of the feed needs.
-func (e *Engine) timerEvery(feed string) time.Duration {
+func timerEvery(pl *plan.Plan, feed string) time.Duration {
 	every := time.Second
-	for _, p := range e.plan.Processors {
+	for _, p := range pl.Processors {
 		for _, in := range p.Inputs {
 			if d := p.Config.Duration("every"); in.Feed == feed && d > 0 {
 				every = min(every, max(d, 100*time.Millisecond))
@@ -203,105 +224,6 @@ func newProcessor(p *plan.Processor, in plan.Selection, j flow.Journal) (flow.Pr
 			func(i *market.Instrument) bool { return symbols[i.Symbol] }, j), nil
 	}
 	return nil, fmt.Errorf("engine: no processor %q in this version", p.Type)
-}
-
-// Run collects until ctx ends, then drains. hard, if it ends, cuts that short.
-func (e *Engine) Run(ctx, hard context.Context) error {
-	defer e.budgets.Close()
-	if e.opt.Metrics != nil {
-		defer e.opt.Metrics.Add(e.report)()
-	}
-
-	hard, cancelHard := context.WithCancelCause(hard)
-	defer cancelHard(nil)
-	stop := make(chan struct{})       // feeds drain
-	drainSinks := make(chan struct{}) // all feeds have drained
-	var feeds, sinks, other sync.WaitGroup
-	var mu sync.Mutex
-	var errs []error
-	keep := func(err error) {
-		if err != nil && !errors.Is(err, context.Canceled) {
-			mu.Lock()
-			errs = append(errs, err)
-			mu.Unlock()
-		}
-	}
-	feedsLeft, sinksLeft := make(chan struct{}, len(e.feeds)+1), make(chan struct{}, len(e.sinks)+1)
-	for _, f := range e.feeds {
-		feeds.Go(func() {
-			if err := f.run(hard, stop); err != nil {
-				f.log.Error().Err(err).Msg("feed ended")
-				keep(err)
-			}
-			feedsLeft <- struct{}{}
-		})
-	}
-	for _, d := range e.sinks {
-		sinks.Go(func() {
-			if err := d.run(hard, drainSinks); err != nil && hard.Err() == nil {
-				d.log.Error().Err(err).Msg("sink ended; its records stay in the journals until retention drops them")
-				keep(err)
-			}
-			sinksLeft <- struct{}{}
-		})
-	}
-	adminCtx, adminStop := context.WithCancel(hard)
-	defer adminStop()
-	if e.plan.Latency == pipefile.LatencyBalanced && e.opt.Replay == nil {
-		other.Go(func() { adaptProcs(adminCtx) })
-	}
-	if every, err := time.ParseDuration(e.plan.Sync); err == nil && e.opt.Replay == nil {
-		other.Go(func() { keep(e.syncTables(adminCtx, every)) })
-	}
-	if e.admin != nil {
-		other.Go(func() { keep(e.admin.Run(adminCtx)) })
-	}
-	if e.opt.Replay != nil {
-		for _, f := range e.feeds {
-			other.Go(func() {
-				err := e.opt.Replay(hard, f.p.Name, f.frames)
-				keep(err)
-			})
-		}
-	}
-
-	replayed := make(chan struct{})
-	if e.opt.Replay != nil {
-		go func() { other.Wait(); close(replayed) }()
-	}
-	liveFeeds, liveSinks := len(e.feeds), len(e.sinks)
-wait:
-	for {
-		select {
-		case <-ctx.Done():
-			break wait
-		case <-replayed:
-			break wait
-		case <-feedsLeft:
-			if liveFeeds--; liveFeeds == 0 {
-				break wait
-			}
-		case <-sinksLeft:
-			if liveSinks--; liveSinks == 0 && len(e.sinks) > 0 {
-				break wait
-			}
-		}
-	}
-	e.log.Info().Dur("deadline", e.opt.Drain).Msg("draining")
-	deadline := time.AfterFunc(e.opt.Drain, func() {
-		cancelHard(fmt.Errorf("engine: not drained within %v: what is left is in the journals and is written after the next start", e.opt.Drain))
-	})
-	close(stop)
-	feeds.Wait()
-	close(drainSinks)
-	sinks.Wait()
-	if !deadline.Stop() {
-		keep(context.Cause(hard))
-	}
-	adminStop()
-	other.Wait()
-	keep(e.close())
-	return errors.Join(errs...)
 }
 
 // syncTables forces new instruments and the cursors of batches to the disk at an
@@ -331,6 +253,9 @@ func (e *Engine) close() error {
 	var errs []error
 	for _, f := range e.feeds {
 		errs = append(errs, f.closeJournals())
+	}
+	if e.admin != nil {
+		errs = append(errs, e.admin.Close())
 	}
 	if e.cursors != nil {
 		errs = append(errs, e.cursors.Close())

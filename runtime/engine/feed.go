@@ -35,7 +35,8 @@ const pollBytes = 256 << 10
 // feed is one venue and market while it runs.
 type feed struct {
 	e    *Engine
-	p    *plan.Feed
+	plan *plan.Plan // that it was opened by
+	p    *plan.Feed // of that
 	dir  string
 	log  zerolog.Logger
 	sync journal.Sync
@@ -46,18 +47,51 @@ type feed struct {
 	lane            *flow.Lane
 	src             *host.Source
 	conn            *conn.Feed // nil in a replay
-	subs            map[subKey]source.Subscription
+	wanted          atomic.Pointer[wanted]
 
-	books        int64  // that the plan asks for
-	begun        uint64 // frames tail when it was opened
-	checkpointAt uint64 // frame position of the last checkpoint
-	checkpoint   int64  // frames bytes between checkpoints
-	wake         []func()
-	ended        atomic.Bool  // nothing waits for room on the disk any more
-	fullSince    atomic.Int64 // ns when the disk was full; 0: it isn't
+	begun        uint64                   // frames tail when it was opened
+	checkpointAt uint64                   // frame position of the last checkpoint
+	checkpoint   int64                    // frames bytes between checkpoints
+	wake         atomic.Pointer[[]func()] // of the sinks that read what it makes
+	ended        atomic.Bool              // nothing waits for room on the disk any more
+	fullSince    atomic.Int64             // ns when the disk was full; 0: it isn't
 
 	mu    sync.Mutex
 	state string // starting, running, stopped: why
+
+	running
+}
+
+// wanted is what a feed is asked to carry; a reload replaces it whole.
+type wanted struct {
+	p     *plan.Feed
+	order []source.Subscription // as the plan has them, which sharding follows
+	subs  map[subKey]source.Subscription
+	books int64
+}
+
+func newWanted(p *plan.Feed) *wanted {
+	w := &wanted{p: p, subs: map[subKey]source.Subscription{}}
+	for _, c := range p.Channels {
+		if c.Derived {
+			continue
+		}
+		if c.Channel == market.ChannelBook {
+			w.books = int64(len(c.Symbols))
+		}
+		symbols := c.Symbols
+		if c.PerMarket || len(symbols) == 0 {
+			symbols = []string{""}
+		}
+		for _, s := range symbols {
+			sub := source.Subscription{Channel: c.Channel, Symbol: s, Config: c.Config}
+			w.subs[subKey{c.Channel, s}] = sub
+			if c.Channel != market.ChannelInstruments || c.Transport != source.Poll {
+				w.order = append(w.order, sub)
+			}
+		}
+	}
+	return w
 }
 
 // processor is a processor's instance on one feed, with its journal.
@@ -68,20 +102,25 @@ type processor struct {
 	end     shm.Position // of what was recovered; 0: nothing
 }
 
+// Name is how a checkpoint knows the processor's state.
+func (p processor) Name() string { return p.name }
+
 type subKey struct {
 	channel market.Channel
 	symbol  string
 }
 
 // open recovers the feed's journals and its lane's state.
-func (e *Engine) openFeed(p *plan.Feed) (*feed, error) {
-	f := &feed{e: e, p: p, dir: filepath.Join(e.dir, "feeds", p.Name), state: "starting",
-		log: e.log.With().Str("feed", p.Name).Logger(), subs: map[subKey]source.Subscription{}}
+func (e *Engine) openFeed(pl *plan.Plan, p *plan.Feed) (*feed, error) {
+	f := &feed{e: e, plan: pl, p: p, dir: filepath.Join(e.dir, "feeds", p.Name), state: "starting",
+		log: e.log.With().Str("feed", p.Name).Logger(), running: newRunning()}
+	f.wanted.Store(newWanted(p))
+	f.wake.Store(new([]func()))
 	if err := os.MkdirAll(filepath.Join(f.dir, "checkpoints"), 0o755); err != nil {
 		return nil, fmt.Errorf("engine: feed %s: %w", p.Name, err)
 	}
 	var err error
-	if f.sync, err = journal.ParseSync(e.plan.Sync); err != nil {
+	if f.sync, err = journal.ParseSync(pl.Sync); err != nil {
 		return nil, err
 	}
 	var framesRec, recordsRec journal.Recovery
@@ -89,18 +128,6 @@ func (e *Engine) openFeed(p *plan.Feed) (*feed, error) {
 	if err != nil {
 		f.closeJournals()
 		return nil, err
-	}
-	for _, c := range p.Channels {
-		if c.Derived {
-			continue
-		}
-		symbols := c.Symbols
-		if c.PerMarket || len(symbols) == 0 {
-			symbols = []string{""}
-		}
-		for _, s := range symbols {
-			f.subs[subKey{c.Channel, s}] = source.Subscription{Channel: c.Channel, Symbol: s, Config: c.Config}
-		}
 	}
 	f.at = framesAt{j: f.frames}
 	if err := f.makeLane(framesRec, recordsRec); err != nil {
@@ -124,7 +151,7 @@ func (f *feed) journalOptions(name string, content plan.Content) journal.Options
 		o.Head = func() []byte { return f.e.registry.Head(f.p.Venue, market.MarketMixed) }
 		o.Above = f.e.above(f.p.Name)
 	}
-	for _, j := range f.e.plan.Journals {
+	for _, j := range f.plan.Journals {
 		if j.Feed == f.p.Name && j.Content == content && (content != plan.Derived || j.Name == name) {
 			o.SegmentBytes, o.MaxBytes, o.MaxAge = j.SegmentBytes, j.MaxBytes, time.Duration(j.MaxAge)
 		}
@@ -142,7 +169,7 @@ func (f *feed) openJournals(recordsRec *journal.Recovery) (framesRec journal.Rec
 		return framesRec, err
 	}
 	f.reportRecovery("records", *recordsRec)
-	for _, p := range f.e.plan.Processors {
+	for _, p := range f.plan.Processors {
 		for i, in := range p.Inputs {
 			if in.Feed != f.p.Name {
 				continue
@@ -195,14 +222,11 @@ func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
 	for _, c := range f.p.Channels {
 		derive = derive || c.Derived && c.Channel == market.ChannelBBO
 		if c.Channel == market.ChannelBook && !c.Derived {
-			f.books = int64(len(c.Symbols))
 			bookDepth = int(c.Config.Int("depth"))
 		}
 	}
-	for _, i := range f.p.Instruments {
-		if _, _, err := f.e.registry.Ensure(market.Instrument{Venue: f.p.Venue, Market: f.p.Market, Symbol: i.Symbol, Name: i.Name}); err != nil {
-			return err
-		}
+	if err := f.instruments(f.p); err != nil {
+		return err
 	}
 	s := flow.Settings{Venue: f.p.Venue, Market: f.p.Market, Channels: slices.Clone(f.p.Manifest.Channels), Depth: func(string) int { return bookDepth }, Registry: f.e.registry,
 		Frames: &f.at, Records: &patient{f, f.records}, DeriveBBO: derive, Logger: f.log}
@@ -238,8 +262,39 @@ func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
 		if err := f.writeCheckpoint(); err != nil {
 			return err
 		}
+		if err := f.forgetCheckpoints(f.begun); err != nil {
+			return err
+		}
 	}
-	return note(f.frames, source.InputNote, 0, flow.Note{Note: flow.NoteStart, Plan: f.e.plan.Digest, Build: f.e.opt.Build, Plugin: f.p.Manifest.Version})
+	return note(f.frames, source.InputNote, 0, flow.Note{Note: flow.NoteStart, Plan: f.plan.Digest, Build: f.e.opt.Build, Plugin: f.p.Manifest.Version})
+}
+
+// instruments gives the plan's instruments their ids and names.
+func (f *feed) instruments(p *plan.Feed) error {
+	for _, i := range p.Instruments {
+		if _, _, err := f.e.registry.Ensure(market.Instrument{Venue: p.Venue, Market: p.Market, Symbol: i.Symbol, Name: i.Name}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgetCheckpoints removes those below a position. They are of a lane with other
+// processors, say: who used them later would derive again what the lane that
+// began anew has journalled otherwise.
+func (f *feed) forgetCheckpoints(below shm.Position) error {
+	at, err := flow.Checkpoints(f.checkpoints())
+	if err != nil {
+		return err
+	}
+	for _, p := range at {
+		if p < below {
+			if err := flow.RemoveCheckpoint(f.checkpoints(), p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (f *feed) restore(s flow.Settings, framesRec, recordsRec journal.Recovery) (bool, error) {
@@ -269,7 +324,7 @@ func (f *feed) restore(s flow.Settings, framesRec, recordsRec journal.Recovery) 
 			err = resume(f.lane.Output(), f.records, records, recordsRec.End)
 		}
 		for n := range procs {
-			if p := &f.processors[n]; err == nil {
+			if p := &f.processors[n]; err == nil && procs[n] != flow.NoState {
 				err = resume(p.Output(), p.journal, procs[n], p.end)
 			}
 		}
@@ -301,14 +356,14 @@ func (f *feed) Signal(c uint32, s source.Signal) { f.conn.Signal(c, s) }
 
 // Snapshot requests a book snapshot.
 func (f *feed) Snapshot(symbol string) {
-	if sub, ok := f.subs[subKey{market.ChannelBook, symbol}]; ok {
+	if sub, ok := f.wanted.Load().subs[subKey{market.ChannelBook, symbol}]; ok {
 		f.conn.Snapshot(sub)
 	}
 }
 
 // Resubscribe renews one symbol's channel.
 func (f *feed) Resubscribe(ch market.Channel, symbol string) {
-	if sub, ok := f.subs[subKey{ch, symbol}]; ok {
+	if sub, ok := f.wanted.Load().subs[subKey{ch, symbol}]; ok {
 		f.conn.Resubscribe(sub)
 	}
 }
@@ -317,9 +372,9 @@ func (f *feed) Resubscribe(ch market.Channel, symbol string) {
 func (f *feed) Reconnect(c uint32, why string) { f.conn.Reconnect(c, why) }
 
 // prepare makes the feed's processes and connections; run starts them.
-func (f *feed) prepare(budgets *conn.Budgets) error {
+func (f *feed) prepare(budgets *conn.Budgets, proxy string) error {
 	var spec host.Spec
-	for _, p := range f.e.plan.Processes {
+	for _, p := range f.plan.Processes {
 		if p.Kind == wire.KindSource && p.Name == "source/"+f.p.Name {
 			spec = host.Spec{Kind: wire.KindSource, Name: p.Plugin, Path: p.Path, SHA256: p.SHA256}
 		}
@@ -336,30 +391,17 @@ func (f *feed) prepare(budgets *conn.Budgets) error {
 	}
 	var err error
 	f.src, err = f.e.host.NewSource(host.SourceSpec{Spec: spec, Label: "source/" + f.p.Name, Journal: f.frames, Settings: settings,
-		Latency: wire.Latency(f.e.plan.Latency), RestartFrom: f.restartFrom})
+		Latency: wire.Latency(f.plan.Latency), RestartFrom: f.restartFrom})
 	if err != nil || f.e.opt.Replay != nil {
 		return err
 	}
 	f.conn, err = conn.New(conn.Settings{Venue: f.p.Venue, Spec: f.p.Spec, Channels: f.channelSpecs(), Config: f.p.Config, Renderer: f.src,
-		Frames: &framesJournal{j: f.frames, full: f.diskFull, done: &f.lane.Counts.Next, max: f.backlog()}, Budgets: budgets, Logger: f.log, Events: f.event, Latency: conn.Latency(f.e.plan.Latency), Gather: gather,
-		Proxy: f.e.opt.Proxy, CatalogueEvery: f.catalogueEvery()})
+		Frames: &framesJournal{j: f.frames, full: f.diskFull, done: &f.lane.Counts.Next, max: f.backlog()}, Budgets: budgets, Logger: f.log, Events: f.event, Latency: conn.Latency(f.plan.Latency), Gather: gather,
+		Proxy: proxy, CatalogueEvery: f.catalogueEvery()})
 	if err != nil {
 		return err
 	}
-	subs := make([]source.Subscription, 0, len(f.subs))
-	for _, c := range f.p.Channels { // in the plan's order, which sharding follows
-		if c.Derived || c.Channel == market.ChannelInstruments && c.Transport == source.Poll {
-			continue
-		}
-		symbols := c.Symbols
-		if c.PerMarket || len(symbols) == 0 {
-			symbols = []string{""}
-		}
-		for _, s := range symbols {
-			subs = append(subs, f.subs[subKey{c.Channel, s}])
-		}
-	}
-	return f.conn.SetSubscriptions(subs)
+	return f.conn.SetSubscriptions(f.wanted.Load().order)
 }
 
 // backlog is how far the lane may be behind: half of what the journal keeps.
@@ -453,6 +495,11 @@ func (f *feed) allJournals() []*journal.Journal {
 	return js
 }
 
+// release frees what a feed holds that ran and has ended.
+func (f *feed) release() error {
+	return errors.Join(f.src.Close(), f.closeJournals())
+}
+
 func (f *feed) closeJournals() error {
 	var errs []error
 	f.at.close()
@@ -488,17 +535,17 @@ func (f *feed) ready() (bool, string) {
 	if f.conn == nil {
 		return true, ""
 	}
-	live := 0
+	w, live := f.wanted.Load(), 0
 	for _, c := range f.conn.Stats() {
 		if c.State == conn.StateLive {
 			live++
 		}
 	}
-	if live < len(f.p.Connections) {
-		return false, fmt.Sprintf("%d of %d connections live", live, len(f.p.Connections))
+	if live < len(w.p.Connections) {
+		return false, fmt.Sprintf("%d of %d connections live", live, len(w.p.Connections))
 	}
-	if s := f.lane.Counts.BooksSynced.Load(); s < f.books {
-		return false, fmt.Sprintf("%d of %d books synchronised", s, f.books)
+	if s := f.lane.Counts.BooksSynced.Load(); s < w.books {
+		return false, fmt.Sprintf("%d of %d books synchronised", s, w.books)
 	}
 	return true, ""
 }

@@ -94,7 +94,7 @@ func (f *feed) run(hard context.Context, stop <-chan struct{}) error {
 
 // tickTimers journals that time passes.
 func (f *feed) tickTimers(ctx context.Context) {
-	t := time.NewTicker(f.e.timerEvery(f.p.Name))
+	t := time.NewTicker(timerEvery(f.plan, f.p.Name))
 	defer t.Stop()
 	for {
 		select {
@@ -174,7 +174,8 @@ func (f *feed) ring() {
 	for _, p := range f.processors {
 		p.Output().Mark()
 	}
-	for _, w := range f.wake {
+	f.lane.Publish(time.Now().UnixNano())
+	for _, w := range *f.wake.Load() {
 		w()
 	}
 }

@@ -8,6 +8,8 @@ import (
 var (
 	runtimeMetrics = telemetry.NewLayer("runtime")
 	mReady         = runtimeMetrics.Gauge(telemetry.Complete, "ready", "1 while every feed collects and every sink writes; at 0, /readyz says what is missing.")
+	mReloads       = runtimeMetrics.Counter(telemetry.Changed, "reloads_total", "Reloads of the pipeline by their result; after invalid or failed the pipeline before it is in force, and the log says why.", "result")
+	mReloaded      = runtimeMetrics.Gauge(telemetry.Changed, "last_reload_success_timestamp_seconds", "When a reload was last taken over or found nothing new; older than the last deployment means that it was not taken over.")
 
 	journalMetrics = telemetry.NewLayer("journal")
 	mFrames        = journalMetrics.Counter(telemetry.Who, "frames_total", "Records appended to the frames journal; if it stands still, look at the feed's connections.", "feed")
@@ -53,6 +55,7 @@ func (e *Engine) report(m *telemetry.Emitter) {
 		ready = 1
 	}
 	m.Value(mReady, ready)
+	e.reportReloads(m)
 	for i := range s.Feeds {
 		f := &s.Feeds[i]
 		m.Count(mFrames, f.Frames, f.Name)

@@ -17,6 +17,7 @@ import (
 	"github.com/marketprism/marketprism/runtime/journal"
 	"github.com/marketprism/marketprism/runtime/pipefile"
 	"github.com/marketprism/marketprism/runtime/plan"
+	"github.com/marketprism/marketprism/runtime/telemetry"
 	"github.com/marketprism/marketprism/sdk/fault"
 	sinkapi "github.com/marketprism/marketprism/sdk/sink"
 	"github.com/marketprism/marketprism/sdk/wire"
@@ -35,7 +36,8 @@ const (
 // the store has it. One goroutine runs it.
 type sinkDriver struct {
 	e      *Engine
-	p      *plan.Sink
+	plan   *plan.Plan // that it was made by
+	p      *plan.Sink // of that
 	log    zerolog.Logger
 	proc   *host.Sink
 	tracks []*track
@@ -50,22 +52,27 @@ type sinkDriver struct {
 	draining bool
 	idle     bool
 	over     bool // the plugin has ended for good: nothing comes any more
+	closed   bool // released: who still pokes comes too late
 	opened   bool
 	batch    uint64
 	res      []host.Result
 
 	Records, Batches, Rolls, Retries, Passed atomic.Int64
-	CommitWall                               atomic.Int64 // receive time of the last record committed
+	CommitWall                               atomic.Int64        // receive time of the last record committed
+	Delay                                    telemetry.Histogram // from that to its commit
 
 	fatal error
 
 	mu    sync.Mutex
 	state string
+
+	running
 }
 
 // track is a sink's place in one journal. All positions are the journal's.
 type track struct {
 	name   string
+	feed   *feed
 	j      *journal.Journal
 	marks  *flow.Marks
 	slot   *journal.Slot
@@ -83,23 +90,25 @@ type track struct {
 	flying bool         // a request is unanswered
 	again  time.Time    // not before: backoff
 	tries  int
+	stopAt shm.Position // where a drain ends
+	past   commits
 }
 
-func (e *Engine) newSink(p *plan.Sink) (*sinkDriver, error) {
-	d := &sinkDriver{e: e, p: p, log: e.log.With().Str("sink", p.Name).Logger(), woken: make(chan struct{}, 1), state: "starting",
+func (e *Engine) newSink(pl *plan.Plan, p *plan.Sink, feeds []*feed) (*sinkDriver, error) {
+	d := &sinkDriver{e: e, plan: pl, p: p, running: newRunning(), log: e.log.With().Str("sink", p.Name).Logger(), woken: make(chan struct{}, 1), state: "starting",
 		wait: time.Duration(p.Batch.MaxWait)}
-	if e.plan.Latency == pipefile.LatencyLow && p.Commit == sinkapi.CommitBatch {
+	if pl.Latency == pipefile.LatencyLow && p.Commit == sinkapi.CommitBatch {
 		d.wait, d.direct = 0, true
 	}
 	spec := host.SinkSpec{Label: "sink/" + p.Name, Config: p.Config, WorkDir: e.opt.WorkDir, Wake: d.wakeUp}
-	for _, pr := range e.plan.Processes {
+	for _, pr := range pl.Processes {
 		if pr.Kind == wire.KindSink && pr.Name == "sink/"+p.Name {
 			spec.Spec = host.Spec{Kind: wire.KindSink, Name: pr.Plugin, Path: pr.Path, SHA256: pr.SHA256}
 		}
 	}
 	byJournal := map[*journal.Journal]bool{}
 	for _, in := range p.Inputs {
-		f := e.feedNamed(in.Feed)
+		f := feedNamed(feeds, in.Feed)
 		j, marks := f.output(in)
 		sel := wire.Select{Journal: in.Journal, Kinds: in.Kinds, Channels: in.Channels, Venue: f.p.Venue, Market: f.p.Market}
 		for _, i := range in.Instruments {
@@ -114,7 +123,7 @@ func (e *Engine) newSink(p *plan.Sink) (*sinkDriver, error) {
 		if err != nil {
 			return nil, err
 		}
-		t := &track{name: in.Journal, j: j, marks: marks, slot: slot, st: slot.Load()}
+		t := &track{name: in.Journal, feed: f, j: j, marks: marks, slot: slot, st: slot.Load()}
 		if t.st.Journal != j.ID() { // a journal that was moved away and made anew, or the first start
 			t.st = journal.State{Journal: j.ID(), Cursor: j.Oldest()}
 			slot.Store(t.st)
@@ -127,11 +136,25 @@ func (e *Engine) newSink(p *plan.Sink) (*sinkDriver, error) {
 		d.tracks = append(d.tracks, t)
 		spec.Journals = append(spec.Journals, host.JournalRef{Name: in.Journal, Journal: j, Cursor: func() shm.Position { return slot.Load().Cursor },
 			Venue: f.p.Venue, Market: f.p.Market})
-		f.wake = append(f.wake, d.newRecords)
 	}
 	var err error
 	d.proc, err = e.host.NewSink(spec)
 	return d, err
+}
+
+// connect tells each feed which sinks to wake.
+func connect(feeds []*feed, sinks []*sinkDriver) {
+	for _, f := range feeds {
+		var wake []func()
+		for _, d := range sinks {
+			for _, t := range d.tracks {
+				if t.feed == f {
+					wake = append(wake, d.newRecords)
+				}
+			}
+		}
+		f.wake.Store(&wake)
+	}
 }
 
 // noLimit is beyond every position.
@@ -205,6 +228,9 @@ func (d *sinkDriver) setState(s string) {
 // caller holds d.step.
 func (d *sinkDriver) advanceAll(now time.Time) (next time.Duration, err error) {
 	for {
+		if d.closed {
+			return -1, nil
+		}
 		if err := d.results(); err != nil && d.fatal == nil {
 			d.fatal = err
 		}
@@ -280,6 +306,9 @@ func (d *sinkDriver) run(ctx context.Context, drain <-chan struct{}) error {
 			drain = nil
 			d.step.Lock()
 			d.draining = true
+			for _, t := range d.tracks {
+				t.stopAt = t.j.Tail() // a feed that goes on must not keep it from ending
+			}
 			d.step.Unlock()
 		}
 		d.asleep.Store(false)
@@ -342,7 +371,7 @@ func (d *sinkDriver) advance(t *track, now time.Time, draining bool) (wait time.
 		if due <= 0 || t.bytes >= d.p.Roll.MaxBytes || draining {
 			// What the files will hold must outlive a power failure: records that
 			// were derived again behind it would be there twice.
-			if d.e.plan.Sync != "process" {
+			if d.plan.Sync != "process" {
 				if err := errors.Join(d.e.registry.Sync(), t.j.Sync()); err != nil {
 					return -1, true, err
 				}
@@ -364,6 +393,9 @@ func (d *sinkDriver) advance(t *track, now time.Time, draining bool) (wait time.
 // batch's size.
 func (d *sinkDriver) scan(t *track, now time.Time, limit shm.Position) error {
 	t.seen = t.marks.Last()
+	if d.draining {
+		limit = min(limit, t.stopAt)
+	}
 	if limit == noLimit {
 		if m, n, ok := t.marks.After(t.end, int64(d.p.Batch.MaxRecords-t.count)); ok {
 			if t.count == 0 && n > 0 {
@@ -504,6 +536,11 @@ func (d *sinkDriver) done(t *track, r *host.Result) error {
 	}
 	t.j.Hold("sink "+d.p.Name, t.st.Cursor)
 	d.CommitWall.Store(t.wall)
+	now := time.Now()
+	t.past.add(t.st.Cursor, now.UnixNano())
+	if t.wall > 0 {
+		d.Delay.Observe(now.Sub(time.Unix(0, t.wall)))
+	}
 	return nil
 }
 
@@ -512,7 +549,7 @@ func (d *sinkDriver) done(t *track, r *host.Result) error {
 // batches are synced in the background, and those that were not yet are
 // written again.
 func (d *sinkDriver) keep(t *track) error {
-	if d.p.Commit == sinkapi.CommitRoll || d.e.plan.Sync == "always" {
+	if d.p.Commit == sinkapi.CommitRoll || d.plan.Sync == "always" {
 		return t.slot.Commit(t.st)
 	}
 	t.slot.Store(t.st)
@@ -534,6 +571,18 @@ func (d *sinkDriver) failed(t *track, r *host.Result) {
 	t.tries++
 	t.again = time.Now().Add(max(wait, r.After))
 	d.log.Warn().Err(err).Dur("wait", time.Until(t.again)).Uint64("from", r.Request.From).Uint64("to", r.Request.To).Msg("the store refused a batch; it is tried again")
+}
+
+// release frees what a driver holds that ran and has ended.
+func (d *sinkDriver) release() error {
+	d.step.Lock()
+	defer d.step.Unlock()
+	d.closed = true
+	errs := []error{d.proc.Close()}
+	for _, t := range d.tracks {
+		errs = append(errs, t.reader.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // lag is how many journal bytes wait for this sink.

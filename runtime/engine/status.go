@@ -5,6 +5,7 @@ import (
 
 	"github.com/marketprism/marketprism/runtime/conn"
 	"github.com/marketprism/marketprism/runtime/host"
+	"github.com/marketprism/marketprism/runtime/plan"
 )
 
 // Status is what the runtime is doing.
@@ -55,7 +56,8 @@ type SinkStatus struct {
 func (e *Engine) Status() Status {
 	s := Status{Since: e.started}
 	s.Ready, s.Why = e.Ready()
-	for _, f := range e.feeds {
+	_, feeds, sinks := e.now()
+	for _, f := range feeds {
 		c := &f.lane.Counts
 		f.mu.Lock()
 		state := f.state
@@ -75,7 +77,7 @@ func (e *Engine) Status() Status {
 		}
 		s.Feeds = append(s.Feeds, fs)
 	}
-	for _, d := range e.sinks {
+	for _, d := range sinks {
 		d.mu.Lock()
 		state := d.state
 		d.mu.Unlock()
@@ -89,14 +91,22 @@ func (e *Engine) Status() Status {
 	return s
 }
 
+// now is what runs at this moment; the slices are replaced, never changed.
+func (e *Engine) now() (*plan.Plan, []*feed, []*sinkDriver) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.plan, e.feeds, e.sinks
+}
+
 // Ready says whether every feed is collecting and every sink writing.
 func (e *Engine) Ready() (bool, string) {
-	for _, f := range e.feeds {
+	_, feeds, sinks := e.now()
+	for _, f := range feeds {
 		if ok, why := f.ready(); !ok {
 			return false, "feed " + f.p.Name + ": " + why
 		}
 	}
-	for _, d := range e.sinks {
+	for _, d := range sinks {
 		if st := d.proc.State(); st.Phase != host.Running {
 			return false, "sink " + d.p.Name + ": plugin " + string(st.Phase) + ": " + st.Why
 		}

@@ -26,6 +26,7 @@ func (l *Lane) applyBook(in *instrument, st *stream, rule *source.BookRule, v ma
 	if in.book == nil {
 		in.book = l.newBook(in.inst, rule)
 		l.Counts.Books.Add(1)
+		l.bookFigures(in)
 	}
 	was := in.book.Synced()
 	o := in.book.Apply(v, l.bookOut)
@@ -39,6 +40,7 @@ func (l *Lane) outcome(in *instrument, st *stream, rule *source.BookRule, o book
 		} else {
 			l.Counts.BooksSynced.Add(-1)
 		}
+		l.bookFigures(in)
 	}
 	if !was && in.book.Synced() && st.Open.Cause != market.CauseNone {
 		l.closed(in, st, "snapshot", in.book.Seq(), l.recv, market.None)
@@ -80,17 +82,20 @@ func (l *Lane) openBook(in *instrument, st *stream, c market.Cause, from, to, mi
 	if st.Open.Cause != market.CauseNone {
 		return
 	}
-	st.Gaps++
-	l.Counts.Gaps.Add(1)
+	l.countGap(in, st, 0)
 	fromTs := st.PrevRecv
 	ref := l.publish(in, market.Quality{Cause: c, Of: market.ChannelBook, FromSeq: from, ToSeq: to, FromTs: fromTs, ToTs: market.None,
 		Missing: missing, Ref: market.None, Detail: []byte(detail)})
+	l.tell(in, st, &l.quality, true)
 	st.Open = openGap{c, ref, from, fromTs}
 }
 
 // recover asks the outside for what mends a book.
 func (l *Lane) recover(in *instrument, need source.Recovery) {
 	l.Counts.Resyncs.Add(1)
+	s := l.figures(in, in.stream(market.ChannelBook, false, l.recv))
+	s.resyncs++
+	l.touch(s)
 	in.need, in.needAt = need, l.recv
 	l.ask(in, need)
 }
@@ -158,6 +163,20 @@ func (l *Lane) void(in *instrument, c market.Cause) {
 		l.Counts.BooksSynced.Add(-1)
 	}
 	in.book.Void(c, l.bookOut)
+	l.bookFigures(in)
+}
+
+// dropBook ends a book that is no longer wanted: what it held leaves unsynced.
+func (l *Lane) dropBook(in *instrument) {
+	if in.book == nil {
+		return
+	}
+	in.book.Flush(l.bookOut)
+	l.Counts.Books.Add(-1)
+	if in.book.Synced() {
+		l.Counts.BooksSynced.Add(-1)
+	}
+	in.book, in.crossed, in.need = nil, false, ""
 }
 
 func (l *Lane) deriveBBO(in *instrument) {

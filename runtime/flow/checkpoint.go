@@ -35,6 +35,36 @@ type savedLane struct {
 	Remembered []Remembered
 	Insts      []savedInstrument
 	Processors [][]byte
+	Names      []string // of these
+}
+
+// NoState stands in Restore's positions for a processor that the checkpoint knows
+// nothing of.
+const NoState = ^uint64(0)
+
+// named is a processor whose state is found by its name, so that others may come
+// and go between two runs.
+type named interface{ Name() string }
+
+func (l *Lane) names() []string {
+	out := make([]string, len(l.s.Processors))
+	for i, p := range l.s.Processors {
+		if n, ok := p.(named); ok {
+			out[i] = n.Name()
+		}
+	}
+	return out
+}
+
+// saved finds a processor's state: by name, or by place where it has none.
+func (s *savedLane) saved(i int, name string) ([]byte, bool) {
+	if name != "" && len(s.Names) == len(s.Processors) {
+		i = slices.Index(s.Names, name)
+	}
+	if i < 0 || i >= len(s.Processors) {
+		return nil, false
+	}
+	return s.Processors[i], true
 }
 
 type savedInstrument struct {
@@ -42,6 +72,7 @@ type savedInstrument struct {
 	Streams []*stream
 	Book    []byte
 	Crossed bool
+	Gone    uint64
 	Version uint64
 }
 
@@ -50,7 +81,7 @@ func (l *Lane) Save() ([]byte, error) {
 	s := savedLane{Version: checkpointVersion, Layout: market.LayoutVersion, Frames: l.next, Records: l.out.Position(),
 		Now: l.now, Hour: l.hour, Last: l.last, Stopping: l.stopping, Remembered: l.remembered}
 	for _, in := range l.ordered() {
-		si := savedInstrument{ID: in.inst.ID, Streams: in.streams, Crossed: in.crossed, Version: in.version}
+		si := savedInstrument{ID: in.inst.ID, Streams: in.streams, Crossed: in.crossed, Gone: in.gone, Version: in.version}
 		if in.book != nil {
 			si.Book = in.book.AppendState(nil)
 		}
@@ -59,6 +90,7 @@ func (l *Lane) Save() ([]byte, error) {
 	for _, p := range l.s.Processors {
 		s.Processors = append(s.Processors, p.State())
 	}
+	s.Names = l.names()
 	var buf bytes.Buffer
 	buf.Write(make([]byte, 8))
 	if err := gob.NewEncoder(&buf).Encode(s); err != nil {
@@ -74,7 +106,7 @@ func (l *Lane) Save() ([]byte, error) {
 var ErrCheckpoint = errors.New("unusable checkpoint")
 
 // Restore takes over a saved state. It returns where the records journal stood,
-// and the processors' journals.
+// and the processors' journals: NoState for a processor that is new.
 func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error) {
 	if len(b) < 8 || int(binary.LittleEndian.Uint32(b)) != len(b)-8 || crc32.Checksum(b[8:], castagnoli) != binary.LittleEndian.Uint32(b[4:]) {
 		return 0, nil, fmt.Errorf("flow: %w: length or checksum differ", ErrCheckpoint)
@@ -83,11 +115,20 @@ func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error
 	if err := gob.NewDecoder(bytes.NewReader(b[8:])).Decode(&s); err != nil {
 		return 0, nil, fmt.Errorf("flow: %w: %w", ErrCheckpoint, err)
 	}
-	if s.Version != checkpointVersion || s.Layout != market.LayoutVersion || len(s.Processors) != len(l.s.Processors) {
-		return 0, nil, fmt.Errorf("flow: %w: version %d, layout %d, %d processors", ErrCheckpoint, s.Version, s.Layout, len(s.Processors))
+	if s.Version != checkpointVersion || s.Layout != market.LayoutVersion {
+		return 0, nil, fmt.Errorf("flow: %w: version %d, layout %d", ErrCheckpoint, s.Version, s.Layout)
+	}
+	names := l.names()
+	if len(s.Processors) != len(names) && (slices.Contains(names, "") || slices.Contains(s.Names, "") || len(s.Names) != len(s.Processors)) {
+		return 0, nil, fmt.Errorf("flow: %w: %d processors without names", ErrCheckpoint, len(s.Processors))
 	}
 	for i, p := range l.s.Processors {
-		at, err := p.Restore(s.Processors[i])
+		state, ok := s.saved(i, names[i])
+		if !ok { // it is new: it begins here
+			processors = append(processors, NoState)
+			continue
+		}
+		at, err := p.Restore(state)
 		if err != nil {
 			return 0, nil, fmt.Errorf("flow: %w: %w", ErrCheckpoint, err)
 		}
@@ -98,7 +139,7 @@ func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error
 		if inst == nil {
 			return 0, nil, fmt.Errorf("flow: %w: instrument %d is in no table", ErrCheckpoint, si.ID)
 		}
-		in := &instrument{inst: inst, seed: market.KeySeed(inst.Venue, inst.Market, inst.Symbol), streams: si.Streams, crossed: si.Crossed, version: si.Version}
+		in := &instrument{inst: inst, seed: market.KeySeed(inst.Venue, inst.Market, inst.Symbol), streams: si.Streams, crossed: si.Crossed, gone: si.Gone, version: si.Version}
 		if si.Book != nil {
 			spec := l.specs[market.ChannelBook]
 			if spec == nil || spec.Book == nil {
@@ -108,6 +149,9 @@ func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error
 			if err := in.book.Restore(si.Book); err != nil {
 				return 0, nil, fmt.Errorf("flow: %w: %w", ErrCheckpoint, err)
 			}
+		}
+		for _, st := range in.streams {
+			l.figures(in, st)
 		}
 		l.insts[si.ID] = in
 	}

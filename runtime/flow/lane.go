@@ -94,6 +94,10 @@ type Lane struct {
 	remembered []Remembered
 	out        Output
 
+	table  streamTable
+	dirty  []*stats // changed since the last Publish
+	turned int64    // when old delays lost weight last
+
 	scratch []byte
 	quality market.Quality
 	bookOut func(market.View)
@@ -112,6 +116,7 @@ type instrument struct {
 	streams []*stream // few: one a channel
 	book    *book.Book
 	crossed bool
+	gone    uint64          // channels, as bits, that were unsubscribed: what still comes is passed on as it is
 	version uint64          // of the book: applied snapshots and updates
 	need    source.Recovery // what the book waits for, and since when
 	needAt  int64
@@ -210,6 +215,10 @@ func (l *Lane) record(v market.View) error {
 	l.recv, l.conn = v.TsRecv(), v.Conn()
 	l.last = l.recv
 	l.Counts.LastRecv.Store(l.recv)
+	if in.gone != 0 && in.gone&(1<<v.Channel()) != 0 {
+		l.late(v)
+		return nil
+	}
 	st := in.stream(v.Channel(), v.Flags()&market.FlagAggregate != 0, l.recv)
 	if l.duplicate(in, st, v) {
 		return nil
@@ -218,10 +227,15 @@ func (l *Lane) record(v market.View) error {
 	l.index++
 	st.Messages++
 	st.PrevRecv, st.LastRecv, st.LastTs = st.LastRecv, l.recv, v.Ts()
+	figures := st.stats
+	if figures == nil {
+		figures = l.figures(in, st)
+	}
 	switch v.Kind() {
 	case market.KindBookSnapshot, market.KindBookDelta:
 		if spec := l.specs[market.ChannelBook]; v.Channel() == market.ChannelBook && spec != nil && spec.Book != nil {
 			l.applyBook(in, st, spec.Book, v)
+			l.observe(figures, v)
 			return nil
 		}
 	case market.KindInstrument:
@@ -230,7 +244,19 @@ func (l *Lane) record(v market.View) error {
 		}
 	}
 	l.emit(v)
+	l.observe(figures, v)
 	return nil
+}
+
+// late passes on what was on its way when its channel was unsubscribed: it is of
+// no stream any more, so nothing can be said of what is missing.
+func (l *Lane) late(v market.View) {
+	if k := v.Kind(); k == market.KindBookSnapshot || k == market.KindBookDelta {
+		v.SetFlags(v.Flags() | market.FlagUnsynced)
+	}
+	v.SetIndex(l.index)
+	l.index++
+	l.emit(v)
 }
 
 // duplicate applies the channel's numbering: it drops what was delivered
@@ -241,15 +267,14 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 		st.carry(conn)
 	}
 	if v.Channel() == market.ChannelBook {
-		return l.redundantBook(st, v, conn)
+		return l.redundantBook(in, st, v, conn)
 	}
 	seq := v.Seq()
 	spec := l.specs[v.Channel()]
 	numbered := spec != nil && spec.Sequence == source.SequenceIncrement && seq != market.None
 	old := numbered && st.LastSeq != market.None && seq <= st.LastSeq
 	if st.seen(v.Key(), old || len(st.Carriers) > 1) || old && v.Origin() == market.OriginHistory {
-		st.Duplicates++
-		l.Counts.Duplicates.Add(1)
+		l.repeated(in, st)
 		return true
 	}
 	missing := int64(0)
@@ -273,7 +298,7 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 // redundantBook drops book updates that a second connection delivers as well.
 // Where updates carry no sequence, two connections can't be interleaved: one of
 // them counts, and the other takes over with its snapshot.
-func (l *Lane) redundantBook(st *stream, v market.View, conn uint32) bool {
+func (l *Lane) redundantBook(in *instrument, st *stream, v market.View, conn uint32) bool {
 	spec := l.specs[market.ChannelBook]
 	if spec == nil || spec.Book == nil {
 		return false
@@ -289,10 +314,17 @@ func (l *Lane) redundantBook(st *stream, v market.View, conn uint32) bool {
 		}
 	}
 	if drop {
-		st.Duplicates++
-		l.Counts.Duplicates.Add(1)
+		l.repeated(in, st)
 	}
 	return drop
+}
+
+func (l *Lane) repeated(in *instrument, st *stream) {
+	st.Duplicates++
+	l.Counts.Duplicates.Add(1)
+	s := l.figures(in, st)
+	s.duplicates++
+	l.touch(s)
 }
 
 func (l *Lane) emit(v market.View) { l.out.Emit(v) }

@@ -14,6 +14,7 @@ const (
 	NoteStopping     = "stopping"     // a run is about to end in order: connections close next
 	NoteStop         = "stop"         // it has ended
 	NoteSubscribed   = "subscribed"   // Subs are carried by the record's connection
+	NoteWanted       = "wanted"       // Subs are about to be asked for, maybe again
 	NoteUnsubscribed = "unsubscribed" // Subs are no longer wanted
 	NoteStale        = "stale"        // the connection delivers nothing
 	NoteQuarantine   = "quarantine"   // a plugin was given up

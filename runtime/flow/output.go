@@ -20,6 +20,7 @@ type Output struct {
 
 	appended int64
 	wall     int64
+	pos      uint64 // of the last record, or behind it where a run before this one journalled it
 
 	prior   *shm.Reader
 	defined map[market.InstrumentID]*market.Instrument
@@ -84,10 +85,12 @@ func (o *Output) Define(i *market.Instrument, recv int64) error {
 }
 
 func (o *Output) append(kind uint8, conn uint32, wall int64, payload []byte) {
-	if _, err := o.Journal.Append(shm.Header{Kind: kind, Conn: conn, Wall: wall}, payload); err != nil {
+	pos, err := o.Journal.Append(shm.Header{Kind: kind, Conn: conn, Wall: wall}, payload)
+	if err != nil {
 		o.Err = fmt.Errorf("flow: records journal: %w", err)
 		return
 	}
+	o.pos = pos
 	if o.wall = wall; kind < KindDefine {
 		o.appended++
 	}
@@ -112,6 +115,7 @@ func (o *Output) known(v market.View) bool {
 		if !bytes.Equal(rec.Payload, v) {
 			o.Diverged++
 		}
+		o.pos = rec.Pos
 		return true
 	}
 }

@@ -38,18 +38,36 @@ func (l *Lane) publish(in *instrument, q market.Quality) int64 {
 func (l *Lane) feedQuality(c market.Cause, detail string) {
 	l.publish(nil, market.Quality{Cause: c, FromSeq: market.None, ToSeq: market.None, FromTs: l.recv, ToTs: l.recv,
 		Missing: market.None, Ref: market.None, Detail: []byte(detail)})
+	l.tell(nil, nil, &l.quality, false)
+}
+
+// countGap counts a gap of a stream, and how many messages it is known to miss.
+func (l *Lane) countGap(in *instrument, st *stream, missing int64) {
+	st.Gaps++
+	l.Counts.Gaps.Add(1)
+	s := l.figures(in, st)
+	s.gaps++
+	l.touch(s)
+	l.countMissing(in, st, missing)
+}
+
+func (l *Lane) countMissing(in *instrument, st *stream, missing int64) {
+	if missing <= 0 {
+		return
+	}
+	st.Missing += missing
+	l.Counts.Missing.Add(missing)
+	s := l.figures(in, st)
+	s.missing += missing
+	l.touch(s)
 }
 
 // missed publishes a loss whose bounds are known already.
 func (l *Lane) missed(in *instrument, st *stream, c market.Cause, from, to, fromTs, toTs, missing int64, detail string) {
-	st.Gaps++
-	l.Counts.Gaps.Add(1)
-	if missing > 0 {
-		st.Missing += missing
-		l.Counts.Missing.Add(missing)
-	}
+	l.countGap(in, st, missing)
 	l.publish(in, market.Quality{Cause: c, Of: st.Channel, FromSeq: from, ToSeq: to, FromTs: fromTs, ToTs: toTs, Missing: missing,
 		Ref: market.None, Detail: []byte(detail)})
+	l.tell(in, st, &l.quality, false)
 }
 
 // open publishes the beginning of a loss; close publishes its end.
@@ -58,11 +76,11 @@ func (l *Lane) open(in *instrument, st *stream, c market.Cause, fromSeq, fromTs 
 		return
 	}
 	if c != market.CauseStopped { // an orderly end is no gap of the span that it ends
-		st.Gaps++
-		l.Counts.Gaps.Add(1)
+		l.countGap(in, st, 0)
 	}
 	ref := l.publish(in, market.Quality{Cause: c, Of: st.Channel, FromSeq: fromSeq, ToSeq: market.None, FromTs: fromTs,
 		ToTs: market.None, Missing: market.None, Ref: market.None, Detail: []byte(detail)})
+	l.tell(in, st, &l.quality, true)
 	st.Open = openGap{c, ref, fromSeq, fromTs}
 }
 
@@ -76,8 +94,7 @@ func (l *Lane) close(in *instrument, st *stream, v market.View, missing int64) {
 	spec := l.specs[st.Channel]
 	if spec != nil && spec.Sequence == source.SequenceIncrement {
 		n = missing
-		st.Missing += missing
-		l.Counts.Missing.Add(missing)
+		l.countMissing(in, st, missing)
 	}
 	l.closed(in, st, "resumed", v.Seq(), v.TsRecv(), n)
 }
@@ -87,6 +104,7 @@ func (l *Lane) closed(in *instrument, st *stream, how string, toSeq, toTs, missi
 	st.Open = openGap{}
 	l.publish(in, market.Quality{Cause: o.Cause, Of: st.Channel, FromSeq: o.FromSeq, ToSeq: toSeq, FromTs: o.FromTs, ToTs: toTs,
 		Missing: missing, Repaired: []byte(how), Ref: o.Ref})
+	l.tell(in, st, &l.quality, false)
 }
 
 // ordered are the lane's instruments by market and symbol, so that what concerns
@@ -132,28 +150,32 @@ func (l *Lane) lost(conn uint32, all bool, c market.Cause, fromTs int64, detail 
 func (l *Lane) cover(now int64) {
 	for _, in := range l.ordered() {
 		for _, st := range in.streams {
-			if st.Channel == market.ChannelInstruments || now <= st.Since {
-				continue
-			}
-			spec, ver, lossy := l.specs[st.Channel], market.VerifiableNone, int64(0)
-			if spec != nil {
-				switch {
-				case spec.Book != nil && spec.Book.Checksum.Kind != source.ChecksumNone:
-					ver = market.VerifiableChecksum
-				case spec.Book != nil && spec.Book.Sequence.Kind != source.SequenceNone || spec.Sequence != source.SequenceNone:
-					ver = market.VerifiableSequence
-				}
-				if spec.Lossy != "" {
-					lossy = 1
-				}
-			}
-			c := market.Coverage{Header: l.header(in, market.KindCoverage, st.Channel), Of: st.Channel, FromTs: st.Since, ToTs: now,
-				Messages: st.Messages, Gaps: st.Gaps, Missing: st.Missing, Verifiable: ver, LossyByVenue: lossy, ClockOffset: market.None}
-			l.scratch = c.AppendTo(l.scratch[:0])
-			l.emit(market.View(l.scratch))
-			st.Since, st.Messages, st.Gaps, st.Missing = now, 0, 0, 0
+			l.coverStream(in, st, now)
 		}
 	}
+}
+
+func (l *Lane) coverStream(in *instrument, st *stream, now int64) {
+	if st.Channel == market.ChannelInstruments || now <= st.Since {
+		return
+	}
+	spec, ver, lossy := l.specs[st.Channel], market.VerifiableNone, int64(0)
+	if spec != nil {
+		switch {
+		case spec.Book != nil && spec.Book.Checksum.Kind != source.ChecksumNone:
+			ver = market.VerifiableChecksum
+		case spec.Book != nil && spec.Book.Sequence.Kind != source.SequenceNone || spec.Sequence != source.SequenceNone:
+			ver = market.VerifiableSequence
+		}
+		if spec.Lossy != "" {
+			lossy = 1
+		}
+	}
+	c := market.Coverage{Header: l.header(in, market.KindCoverage, st.Channel), Of: st.Channel, FromTs: st.Since, ToTs: now,
+		Messages: st.Messages, Gaps: st.Gaps, Missing: st.Missing, Verifiable: ver, LossyByVenue: lossy, ClockOffset: market.None}
+	l.scratch = c.AppendTo(l.scratch[:0])
+	l.emit(market.View(l.scratch))
+	st.Since, st.Messages, st.Gaps, st.Missing = now, 0, 0, 0
 }
 
 const hour = int64(3600 * 1e9)
@@ -183,6 +205,9 @@ func (l *Lane) echo() error {
 			return err
 		}
 		l.remembered, l.stopping = l.remembered[:0], false
+		for _, in := range l.insts { // with the connections went what was on its way
+			in.gone = 0
+		}
 		// What was sent after the last frame that was read may be lost, even if
 		// the runtime lived on for a moment.
 		from := n.From
@@ -213,6 +238,7 @@ func (l *Lane) tick(now int64) error {
 		l.hour = h
 	}
 	l.remind(now)
+	l.turnFigures(now)
 	for _, p := range l.s.Processors {
 		if err := p.Tick(now, l); err != nil {
 			return err
@@ -224,6 +250,12 @@ func (l *Lane) tick(now int64) error {
 // note handles the runtime's own statements.
 func (l *Lane) note(n Note) error {
 	switch n.Note {
+	case NoteWanted:
+		for _, s := range n.Subs {
+			if inst := l.s.Registry.Find(l.s.Venue, l.s.Market, s.Symbol); inst != nil && l.insts[inst.ID] != nil {
+				l.insts[inst.ID].gone &^= 1 << s.Channel
+			}
+		}
 	case NoteSubscribed:
 		for _, s := range n.Subs {
 			if s.Symbol == "" {
@@ -233,15 +265,15 @@ func (l *Lane) note(n Note) error {
 			if err != nil {
 				return err
 			}
-			in.stream(s.Channel, s.Config.Bool("aggregate"), l.recv).carry(l.conn)
+			in.gone &^= 1 << s.Channel
+			st := in.stream(s.Channel, s.Config.Bool("aggregate"), l.recv)
+			st.carry(l.conn)
+			l.figures(in, st)
 		}
 	case NoteUnsubscribed:
 		for _, s := range n.Subs {
 			if inst := l.s.Registry.Find(l.s.Venue, l.s.Market, s.Symbol); inst != nil && l.insts[inst.ID] != nil {
-				in := l.insts[inst.ID]
-				in.streams = slices.DeleteFunc(in.streams, func(st *stream) bool {
-					return st.Channel == s.Channel && st.Aggregate == s.Config.Bool("aggregate")
-				})
+				l.unsubscribed(l.insts[inst.ID], s.Channel, s.Config.Bool("aggregate"))
 			}
 		}
 	case NoteStale:
@@ -259,4 +291,23 @@ func (l *Lane) note(n Note) error {
 		l.flush()
 	}
 	return nil
+}
+
+// unsubscribed states what came of a stream and forgets it; what still comes is
+// passed on as it is.
+func (l *Lane) unsubscribed(in *instrument, ch market.Channel, aggregate bool) {
+	in.gone |= 1 << ch
+	in.streams = slices.DeleteFunc(in.streams, func(st *stream) bool {
+		if st.Channel != ch || st.Aggregate != aggregate {
+			return false
+		}
+		if ch == market.ChannelBook {
+			l.dropBook(in)
+		}
+		l.coverStream(in, st, l.recv)
+		if st.stats != nil {
+			l.forgetFigures(st.stats)
+		}
+		return true
+	})
 }

@@ -388,6 +388,40 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 }
 
+// stateful is a processor that has nothing but a state.
+type stateful struct{ name, state string }
+
+func (*stateful) Tick(int64, *flow.Lane) error { return nil }
+func (s *stateful) State() []byte              { return []byte(s.state) }
+func (s *stateful) Restore(b []byte) (uint64, error) {
+	s.state = string(b)
+	return uint64(len(b)), nil
+}
+func (*stateful) Output() *flow.Output { return nil }
+func (s *stateful) Name() string       { return s.name }
+
+// Processors that come and go between two runs leave the checkpoint usable.
+func TestRestoreWithOtherProcessors(t *testing.T) {
+	b := newBench(t, func(s *flow.Settings) {
+		s.Processors = []flow.Processor{&stateful{"top", "a"}, &stateful{"deep", "bcd"}}
+	})
+	b.frame(1, trade("btc", 1))
+	saved, err := b.lane.Save()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh, deep := &stateful{"new", ""}, &stateful{"deep", ""}
+	b.settings.Processors = []flow.Processor{fresh, deep}
+	_, at, err := flow.New(b.settings).Restore(saved)
+	if err != nil || !slices.Equal(at, []uint64{flow.NoState, 3}) || fresh.state != "" || deep.state != "bcd" {
+		t.Errorf("%v, %v, %q, %q", err, at, fresh.state, deep.state)
+	}
+	b.settings.Processors = nil
+	if _, at, err := flow.New(b.settings).Restore(saved); err != nil || len(at) != 0 {
+		t.Errorf("without processors: %v, %v", at, err)
+	}
+}
+
 func TestCheckpointFiles(t *testing.T) {
 	dir := t.TempDir()
 	for _, pos := range []uint64{300, 1 << 40, 5} {

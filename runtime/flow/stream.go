@@ -12,7 +12,7 @@ import (
 const recentKeys = 256
 
 // stream is one channel of one instrument: what was received, and what was lost.
-// Its fields are exported for the checkpoint alone.
+// Its exported fields are what a checkpoint holds.
 type stream struct {
 	Channel    market.Channel
 	Aggregate  bool
@@ -31,6 +31,8 @@ type stream struct {
 	At         int      // next place in Recent
 
 	Open openGap
+
+	stats *stats // figures of this run; nil until the first record
 }
 
 // openGap is a quality record that waits to be closed.

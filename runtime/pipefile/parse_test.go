@@ -119,6 +119,8 @@ func TestValues(t *testing.T) {
 marketprism {
   latency = "low"
   listen  = ""
+  token_file = "admin.token"
+  hosts      = ["collector.example.com"]
   journal {
     max_size = "1.5GiB"
     max_age  = "1d12h"
@@ -171,6 +173,9 @@ sink "parquet" "lake" {
 	}
 	set := p.Settings
 	if set.DataDir != "data" || set.Latency != pipefile.LatencyLow || set.Listen != "" || p.Name != "main" {
+		t.Errorf("settings %+v", set)
+	}
+	if set.TokenFile != filepath.Join("dir", "admin.token") || len(set.Hosts) != 1 {
 		t.Errorf("settings %+v", set)
 	}
 	if j := set.Journal; j.MaxSize != 3<<29 || j.MaxAge != 36*time.Hour || j.Sync != "always" || j.SegmentSize != 64<<20 {

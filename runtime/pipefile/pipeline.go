@@ -46,9 +46,12 @@ type Settings struct {
 	DataDir string
 	Latency Latency
 	Proxy   string // may hold a password: print it with url.URL.Redacted only
-	Listen  string // of health, metrics and the admin API
-	Journal Journal
-	Plugins []Plugin // required_plugins, by name
+	Listen  string // of health, metrics and the admin API: host:port, unix:///path, or empty
+	// TokenFile has the admin API's token; Hosts are names that its requests may use.
+	TokenFile string
+	Hosts     []string
+	Journal   Journal
+	Plugins   []Plugin // required_plugins, by name
 }
 
 // Latency is how wake-ups are spent.

@@ -18,7 +18,9 @@ var settingsSchema = schema.Attributes{
 	{Name: "data_dir", Type: schema.String, Default: "data", Doc: "where journals and state lie"},
 	{Name: "latency", Type: schema.String, Default: "balanced", Allowed: []string{"balanced", "low"}, Doc: "how wake-ups are spent"},
 	{Name: "proxy", Type: schema.String, Sensitive: true, Doc: "proxy of all connections to venues"},
-	{Name: "listen", Type: schema.String, Default: "127.0.0.1:9464", Doc: "address of health, metrics and the admin API"},
+	{Name: "listen", Type: schema.String, Default: "127.0.0.1:9464", Doc: "address of health, metrics and the admin API: host:port or unix:///path; none if empty"},
+	{Name: "token_file", Type: schema.String, Doc: "file with the admin API's bearer token, mode 0600"},
+	{Name: "hosts", Type: schema.Strings, Doc: "host names that admin requests may use, beside those of this machine"},
 }
 
 var journalSchema = schema.Attributes{
@@ -61,7 +63,16 @@ func (p *parser) settings(blocks []*hclsyntax.Block) {
 	if p.o.DataDir != "" {
 		s.DataDir = p.o.DataDir
 	}
-	p.listen(s.Listen, d.ranges["listen"])
+	if s.TokenFile = d.values.String("token_file"); s.TokenFile != "" && !filepath.IsAbs(s.TokenFile) {
+		s.TokenFile = filepath.Join(p.dir, s.TokenFile)
+	}
+	s.Hosts = d.values.Strings("hosts")
+	for _, h := range s.Hosts {
+		if h == "" || strings.ContainsAny(h, ":/* ") && net.ParseIP(h) == nil {
+			p.add(p.fs.diag(Error, d.ranges["hosts"], "Wrong value for \"hosts\"", "%q is no host name: write it without scheme, port and wildcards, like collector.example.com.", h))
+		}
+	}
+	p.listen(s, d.ranges["listen"])
 
 	p.journal(p.one(body, "journal"))
 	if b := p.one(body, "required_plugins"); b != nil {
@@ -70,15 +81,26 @@ func (p *parser) settings(blocks []*hclsyntax.Block) {
 }
 
 // listen checks the admin address.
-func (p *parser) listen(addr string, r Range) {
-	host, port, err := net.SplitHostPort(addr)
-	if n, perr := strconv.Atoi(port); addr != "" && (err != nil || perr != nil || n < 0 || n > 65535) {
-		p.add(p.fs.diag(Error, r, "Wrong value for \"listen\"", "%q is no host:port, like 127.0.0.1:9464.", addr))
+func (p *parser) listen(s *Settings, r Range) {
+	if path, ok := strings.CutPrefix(s.Listen, "unix://"); ok {
+		if path == "" || len(path) > 107 {
+			p.add(p.fs.diag(Error, r, "Wrong value for \"listen\"", "A unix socket is written unix:///run/marketprism/admin.sock; its path has at most 107 bytes."))
+		}
 		return
 	}
-	if ip := net.ParseIP(host); r.Filename != "" && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		p.add(p.fs.diag(Warning, r, "Admin API beyond this machine", "%s isn't a loopback address. Health, metrics and the admin API ask for no password: whoever reaches this port can use them.", addr))
+	host, port, err := net.SplitHostPort(s.Listen)
+	if n, perr := strconv.Atoi(port); s.Listen != "" && (err != nil || perr != nil || n < 0 || n > 65535) {
+		p.add(p.fs.diag(Error, r, "Wrong value for \"listen\"", "%q is no host:port, like 127.0.0.1:9464, and no unix:///path.", s.Listen))
+		return
 	}
+	if ip := net.ParseIP(host); s.Listen == "" || host == "localhost" || ip != nil && ip.IsLoopback() {
+		return
+	}
+	if s.TokenFile == "" {
+		p.add(p.fs.diag(Error, r, "Admin API beyond this machine", "%s isn't a loopback address, so whoever reaches it must know a token: name a file with one (mode 0600) as token_file, or listen on 127.0.0.1 or unix:///path.", s.Listen))
+		return
+	}
+	p.add(p.fs.diag(Warning, r, "Token without TLS", "%s isn't a loopback address, and the admin API speaks plain HTTP: who is on the way can read the token. Put a proxy with TLS in front of it, or keep it in a private network.", s.Listen))
 }
 
 // one finds a nested block that may stand once.

@@ -42,6 +42,8 @@ type Plan struct {
 	DataDir       string           `json:"data_dir"`
 	Latency       pipefile.Latency `json:"latency"`
 	Listen        string           `json:"listen"`
+	TokenFile     string           `json:"token_file,omitempty"`
+	Hosts         []string         `json:"hosts,omitempty"`
 	Proxy         string           `json:"proxy,omitempty"` // without its password
 	Sync          string           `json:"sync"`
 	Feeds         []*Feed          `json:"feeds"`

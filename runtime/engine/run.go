@@ -1,0 +1,215 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/marketprism/marketprism/runtime/admin"
+	"github.com/marketprism/marketprism/runtime/pipefile"
+	"github.com/marketprism/marketprism/runtime/plan"
+)
+
+// running is a feed or a sink in the eyes of Run, whose goroutine alone uses it.
+type running struct {
+	stop     chan struct{} // closed: drain
+	finished chan struct{} // closed: it has ended
+	kill     context.CancelFunc
+}
+
+func newRunning() running {
+	return running{stop: make(chan struct{}), finished: make(chan struct{})}
+}
+
+// drain asks for an orderly end, once or again.
+func (r *running) drain() {
+	select {
+	case <-r.stop:
+	default:
+		close(r.stop)
+	}
+}
+
+func (r *running) live() bool {
+	select {
+	case <-r.finished:
+		return false
+	default:
+		return true
+	}
+}
+
+// run is Run's own state.
+type run struct {
+	*Engine
+	hard context.Context
+	work sync.WaitGroup // feeds, sinks, admin
+	back func()         // stops what runs beside them
+
+	mu   sync.Mutex
+	errs []error
+}
+
+func (r *run) keep(err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		r.mu.Lock()
+		r.errs = append(r.errs, err)
+		r.mu.Unlock()
+	}
+}
+
+func (r *run) startFeed(f *feed) {
+	ctx, kill := context.WithCancel(r.hard)
+	f.kill = kill
+	r.work.Go(func() {
+		defer kill()
+		if err := f.run(ctx, f.stop); err != nil {
+			f.log.Error().Err(err).Msg("feed ended")
+			r.keep(err)
+		}
+		close(f.finished)
+		r.poked()
+	})
+}
+
+func (r *run) startSink(d *sinkDriver) {
+	ctx, kill := context.WithCancel(r.hard)
+	d.kill = kill
+	r.work.Go(func() {
+		defer kill()
+		if err := d.run(ctx, d.stop); err != nil && ctx.Err() == nil {
+			d.log.Error().Err(err).Msg("sink ended; its records stay in the journals until retention drops them")
+			r.keep(err)
+		}
+		close(d.finished)
+		r.poked()
+	})
+}
+
+func (r *run) poked() {
+	select {
+	case r.exited <- struct{}{}:
+	default:
+	}
+}
+
+// background starts what a plan has beside feeds and sinks; the returned function
+// ends it.
+func (r *run) background(pl *plan.Plan) (stop func()) {
+	if r.opt.Replay != nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(r.hard)
+	var work sync.WaitGroup
+	if pl.Latency == pipefile.LatencyBalanced {
+		work.Go(func() { adaptProcs(ctx) })
+	}
+	if every, err := time.ParseDuration(pl.Sync); err == nil {
+		work.Go(func() { r.keep(r.syncTables(ctx, every)) })
+	}
+	return func() { cancel(); work.Wait() }
+}
+
+// serve runs the admin server until the returned function is called.
+func (r *run) serve(a *admin.Server) (stop func()) {
+	if a == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(r.hard)
+	done := make(chan struct{})
+	r.work.Go(func() {
+		defer close(done)
+		defer r.opt.Metrics.Add(a.Report)()
+		r.keep(a.Run(ctx))
+	})
+	return func() { cancel(); <-done }
+}
+
+// Run collects until ctx ends, then drains. hard, if it ends, cuts that short. It
+// runs once.
+func (e *Engine) Run(ctx, hard context.Context) error {
+	defer e.budgets.Close()
+	if e.opt.Metrics != nil {
+		defer e.opt.Metrics.Add(e.report)()
+	}
+	hard, cancelHard := context.WithCancelCause(hard)
+	defer cancelHard(nil)
+	r := &run{Engine: e, hard: hard}
+	for _, f := range e.feeds {
+		r.startFeed(f)
+	}
+	for _, d := range e.sinks {
+		r.startSink(d)
+	}
+	r.back = r.background(e.plan)
+	served := e.admin
+	stopServing := r.serve(served)
+	var replayed chan struct{}
+	if e.opt.Replay != nil {
+		replayed = make(chan struct{})
+		var feeding sync.WaitGroup
+		for _, f := range e.feeds {
+			feeding.Go(func() { r.keep(e.opt.Replay(hard, f.p.Name, f.frames)) })
+		}
+		r.work.Go(func() { feeding.Wait(); close(replayed) })
+	}
+	for r.alive() {
+		select {
+		case <-ctx.Done():
+		case <-replayed:
+		case <-e.exited:
+			continue
+		case l := <-e.reloads:
+			r.apply(l)
+			if e.admin != served { // it listens elsewhere now; the old one answers what it was asked
+				old := stopServing
+				served, stopServing = e.admin, r.serve(e.admin)
+				r.work.Go(old)
+			}
+			continue
+		}
+		break
+	}
+	close(e.ended)
+	e.log.Info().Dur("deadline", e.opt.Drain).Msg("draining")
+	deadline := time.AfterFunc(e.opt.Drain, func() {
+		cancelHard(fmt.Errorf("engine: not drained within %v: what is left is in the journals and is written after the next start", e.opt.Drain))
+	})
+	drainAll(e.feeds)
+	drainAll(e.sinks)
+	if !deadline.Stop() {
+		r.keep(context.Cause(hard))
+	}
+	stopServing()
+	r.back()
+	r.work.Wait()
+	r.keep(e.close())
+	return errors.Join(r.errs...)
+}
+
+// alive says whether a feed is left, and a sink where there are any.
+func (r *run) alive() bool {
+	return slices.ContainsFunc(r.feeds, func(f *feed) bool { return f.live() }) &&
+		(len(r.sinks) == 0 || slices.ContainsFunc(r.sinks, func(d *sinkDriver) bool { return d.live() }))
+}
+
+// part is a feed or a sink.
+type part interface {
+	drain()
+	gone() <-chan struct{}
+}
+
+func (r *running) gone() <-chan struct{} { return r.finished }
+
+// drainAll ends parts side by side and waits for all of them.
+func drainAll[P part](parts []P) {
+	for _, p := range parts {
+		p.drain()
+	}
+	for _, p := range parts {
+		<-p.gone()
+	}
+}
