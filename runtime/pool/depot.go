@@ -1,0 +1,638 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/marketprism/marketprism/runtime/telemetry"
+)
+
+// Reason is why an object was destroyed.
+type Reason uint8
+
+// The reasons.
+const (
+	Invalid Reason = iota // Validate refused it
+	Worn                  // MaxUses
+	Aged                  // MaxAge
+	Large                 // MaxObjectBytes
+	Full                  // MaxIdle or MaxIdleBytes
+	Surplus               // beyond MaxOutstanding
+	Trimmed               // idle for longer than Windows calls of Trim
+	Shut                  // Close
+	Moved                 // to the pool of another size class
+	reasons = iota
+)
+
+var reasonNames = [reasons]string{"invalid", "worn", "aged", "large", "full", "surplus", "trimmed", "shut", "moved"}
+
+func (r Reason) String() string { return reasonNames[r] }
+
+// depot is what the magazines share. Everything but the atomics is under mu.
+type depot[T any] struct {
+	mu        sync.Mutex
+	stack     []*item[T] // idle, the one used last at the end
+	bytes     int        // of stack
+	live      int        // objects that exist or are being made
+	leases    uint64     // that no magazine counted
+	returns   uint64
+	created   uint64
+	misses    uint64
+	refused   uint64
+	overflow  uint64
+	exchanges uint64
+	destroyed [reasons]uint64
+	misused   uint64
+	peak      int // of outstanding, as seen when objects were made, and by Stats and Trim
+	waiters   []*waiter[T]
+	waits     uint64
+
+	low    int    // of len(stack) since the last Trim
+	lows   []int  // of the windows before, newest last
+	calm   int    // calls of Trim since the bound was reached
+	moves  uint64 // leases and returns at the last Trim
+	still  int    // calls of Trim without any
+	clock  atomic.Int64
+	wait   telemetry.Histogram
+	traces traces
+}
+
+// waiter is a goroutine that waits for an object, or with a nil one for the
+// right to make it.
+type waiter[T any] struct{ ch chan *item[T] }
+
+func (p *Pool[T]) failed(err error) (Lease[T], error) {
+	return Lease[T]{}, fmt.Errorf("pool: %s: %w", p.name(), err)
+}
+
+func (p *Pool[T]) name() string {
+	if p.o.Class == "" {
+		return p.o.Name
+	}
+	return p.o.Name + "/" + p.o.Class
+}
+
+// leaseSlow leases from the depot, or traces. It waits if there is a ctx.
+func (p *Pool[T]) leaseSlow(ctx context.Context) (Lease[T], error) {
+	if s := p.enter(); s != nil {
+		if n := s.n - 1; uint(n) < magazine && p.mode.Load() == fast {
+			it := s.items[n]
+			s.items[n] = nil
+			s.n = n
+			trace := s.leases&p.mask == 0
+			s.leases++
+			s.bytes -= int64(it.size)
+			s.leave()
+			it.state = leased
+			if trace {
+				p.trace(it)
+			}
+			return p.vouch(ctx, it)
+		}
+		s.leave()
+	}
+	p.mu.Lock()
+	for {
+		if p.mode.Load() == closed {
+			p.mu.Unlock()
+			return p.failed(ErrClosed)
+		}
+		trace := p.leases&p.mask == 0
+		if it := p.pop(); it != nil {
+			p.leases++
+			if p.mode.Load() == fast {
+				p.refill()
+			} else {
+				p.mu.Unlock()
+			}
+			it.state = leased
+			if trace {
+				p.trace(it)
+			}
+			return p.vouch(ctx, it)
+		}
+		p.low = 0
+		over := p.o.MaxOutstanding > 0 && p.live >= p.o.MaxOutstanding
+		if !over || p.o.Policy == Overflow {
+			p.live++
+			if over {
+				p.overflow++
+			}
+			p.mu.Unlock()
+			return p.make(over)
+		}
+		p.calm = 0
+		if p.mode.Load() == fast {
+			p.share(shared)
+			continue
+		}
+		if ctx == nil {
+			p.refused++
+			p.mu.Unlock()
+			return p.failed(ErrEmpty)
+		}
+		it, err := p.await(ctx)
+		if err != nil {
+			return p.failed(err)
+		}
+		if it == nil {
+			return p.make(false)
+		}
+		it.state = leased
+		if trace {
+			p.trace(it)
+		}
+		return p.vouch(ctx, it)
+	}
+}
+
+// pop takes an idle object off the stack; nil if there is none.
+func (p *Pool[T]) pop() *item[T] {
+	n := len(p.stack) - 1
+	if n < 0 {
+		return nil
+	}
+	it := p.stack[n]
+	p.stack[n] = nil
+	p.stack = p.stack[:n]
+	p.bytes -= it.size
+	p.low = min(p.low, n)
+	return it
+}
+
+// refill moves objects from the depot to this P's magazine; it unlocks mu.
+func (p *Pool[T]) refill() {
+	var some [magazine / 2]*item[T]
+	k := 0
+	for k < p.keep/2 {
+		it := p.pop()
+		if it == nil {
+			break
+		}
+		some[k] = it
+		k++
+	}
+	p.exchanges++
+	p.mu.Unlock()
+	if s := p.enter(); s != nil {
+		clear(s.items[s.n:]) // what was leased from there isn't held on to
+		for k > 0 && s.n < int64(p.keep) && p.mode.Load() == fast {
+			k--
+			s.items[s.n] = some[k]
+			s.n++
+			s.bytes += int64(some[k].size)
+		}
+		s.leave()
+	}
+	p.giveBack(some[:k])
+}
+
+// await waits in line; it unlocks mu.
+func (p *Pool[T]) await(ctx context.Context) (*item[T], error) {
+	w := &waiter[T]{make(chan *item[T], 1)}
+	p.waiters = append(p.waiters, w)
+	p.waits++
+	p.mu.Unlock()
+	began := time.Now()
+	defer func() { p.wait.Observe(time.Since(began)) }()
+	select {
+	case it, ok := <-w.ch:
+		if !ok {
+			return nil, ErrClosed
+		}
+		return it, nil
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	if i := slices.Index(p.waiters, w); i >= 0 {
+		p.waiters = slices.Delete(p.waiters, i, i+1)
+		p.refused++
+		p.mu.Unlock()
+		return nil, fmt.Errorf("%w: %w", ErrEmpty, ctx.Err())
+	}
+	p.mu.Unlock()
+	it, ok := <-w.ch // it came at the last moment
+	if !ok {
+		return nil, ErrClosed
+	}
+	return it, nil
+}
+
+// make makes an object whose place in live is taken already.
+func (p *Pool[T]) make(over bool) (Lease[T], error) {
+	it := &item[T]{pool: p, over: over, born: time.Now().UnixNano(), state: leased}
+	if p.o.New != nil {
+		var err error
+		if it.value, err = p.o.New(); err != nil {
+			p.mu.Lock()
+			p.vacate()
+			p.mu.Unlock()
+			return p.failed(fmt.Errorf("making an object: %w", err))
+		}
+	}
+	if p.o.Size != nil {
+		it.size = p.o.Size(&it.value)
+	}
+	p.mu.Lock()
+	p.leases++
+	p.misses++
+	p.created++
+	trace := p.leases&p.mask == 0
+	p.peak = max(p.peak, p.outstanding())
+	p.mu.Unlock()
+	if over {
+		it.state = odd
+	}
+	// Whoever leaks makes the pool run dry: misses are traced more often.
+	if p.o.Sample > 0 && (trace || p.traces.few()) {
+		p.trace(it)
+	}
+	return it.handle(), nil
+}
+
+// vacate gives up the place of an object in live, or hands it to who waits.
+func (p *Pool[T]) vacate() {
+	if len(p.waiters) > 0 {
+		p.hand(nil)
+		return
+	}
+	p.live--
+}
+
+// hand gives an object, or the right to make one, to the first who waits.
+func (p *Pool[T]) hand(it *item[T]) {
+	w := p.waiters[0]
+	p.waiters = slices.Delete(p.waiters, 0, 1)
+	if it != nil {
+		p.leases++
+	}
+	w.ch <- it
+}
+
+// vouch asks Validate, where that is to be done on lease, and leases another
+// object if this one is refused.
+func (p *Pool[T]) vouch(ctx context.Context, it *item[T]) (Lease[T], error) {
+	if invariants {
+		it.inspect()
+	}
+	if p.o.ValidateOnLease && p.o.Validate != nil && !p.o.Validate(&it.value) {
+		p.untrace(it)
+		p.mu.Lock()
+		p.leases-- // it was none
+		p.mu.Unlock()
+		p.destroy(it, Invalid)
+		return p.leaseSlow(ctx)
+	}
+	return it.handle(), nil
+}
+
+// retire looks at an object that is returned, and says whether it is kept.
+func (p *Pool[T]) retire(it *item[T]) bool {
+	if it.state == idle {
+		p.mu.Lock()
+		p.misused++
+		p.mu.Unlock()
+		p.fault(&Fault{Kind: DoubleReturn, Pool: p.name()})
+		return false
+	}
+	p.untrace(it)
+	it.uses++
+	keep, why := true, Reason(0)
+	if p.o.Size != nil {
+		it.size = p.o.Size(&it.value)
+	}
+	switch o := &p.o; {
+	case p.mode.Load() == closed:
+		keep, why = false, Shut
+	case o.Validate != nil && !o.ValidateOnLease && !o.Validate(&it.value):
+		keep, why = false, Invalid
+	case o.MaxUses > 0 && int(it.uses) >= o.MaxUses:
+		keep, why = false, Worn
+	case o.MaxAge > 0 && p.clock.Load()-it.born > int64(o.MaxAge):
+		keep, why = false, Aged
+	case o.MaxObjectBytes > 0 && it.size > o.MaxObjectBytes:
+		keep, why = false, Large
+	case it.over:
+		p.mu.Lock()
+		it.over = p.live > o.MaxOutstanding
+		p.mu.Unlock()
+		keep, why = !it.over, Surplus
+	}
+	if !keep {
+		it.state = idle
+		p.mu.Lock()
+		p.returns++
+		p.mu.Unlock()
+		p.destroy(it, why)
+	}
+	return keep
+}
+
+// destroy gives up an object that nobody holds.
+func (p *Pool[T]) destroy(it *item[T], why Reason) {
+	if p.o.Destroy != nil && why != Moved {
+		p.o.Destroy(&it.value)
+	}
+	p.mu.Lock()
+	p.destroyed[why]++
+	p.vacate()
+	p.mu.Unlock()
+}
+
+// force leases a new object from a pool that is closed.
+func (p *Pool[T]) force() Lease[T] {
+	p.mu.Lock()
+	p.live++
+	p.mu.Unlock()
+	l, _ := p.make(false)
+	return l
+}
+
+// abandon ends a lease and takes the object out of the pool.
+func (p *Pool[T]) abandon(l Lease[T]) (v T, ok bool) {
+	it := l.it
+	if invariants && !it.check(l.gen, DoubleReturn) {
+		return v, false
+	}
+	if it.state == idle {
+		return v, p.retire(it) // says that it was returned before
+	}
+	p.untrace(it)
+	it.state = idle
+	v = it.value
+	p.mu.Lock()
+	p.returns++
+	p.mu.Unlock()
+	p.destroy(it, Moved)
+	return v, true
+}
+
+// adopt makes an idle object of what was another pool's.
+func (p *Pool[T]) adopt(v T) {
+	it := &item[T]{pool: p, born: time.Now().UnixNano(), value: v}
+	if invariants {
+		it.seal()
+	}
+	p.mu.Lock()
+	p.live++
+	p.created++
+	p.mu.Unlock()
+	p.giveBack([]*item[T]{it})
+}
+
+// returnSlow puts an object where there is room.
+func (p *Pool[T]) returnSlow(it *item[T]) {
+	var some [magazine/2 + 1]*item[T]
+	k := 0
+	if s := p.enter(); s != nil {
+		if p.mode.Load() == fast && s.n > 0 {
+			for k < (p.keep+1)/2 && s.n > 0 {
+				s.n--
+				some[k] = s.items[s.n]
+				s.items[s.n] = nil
+				s.bytes -= int64(some[k].size)
+				k++
+			}
+			s.items[s.n] = it
+			s.n++
+			s.returns++
+			s.bytes += int64(it.size)
+			it = nil
+		}
+		s.leave()
+	}
+	if it != nil {
+		some[k] = it
+		k++
+		p.mu.Lock()
+		p.returns++
+	} else {
+		p.mu.Lock()
+		p.exchanges++
+	}
+	p.mu.Unlock()
+	p.giveBack(some[:k])
+}
+
+// giveBack puts idle objects into the depot, or destroys what it has no room for.
+func (p *Pool[T]) giveBack(items []*item[T]) {
+	if len(items) == 0 {
+		return
+	}
+	var dead [magazine]*item[T]
+	k, why := 0, Full
+	p.mu.Lock()
+	if p.mode.Load() == closed {
+		why = Shut
+	}
+	for _, it := range items {
+		if len(p.waiters) > 0 {
+			p.hand(it)
+		} else if why == Shut || !p.room(it) {
+			dead[k] = it
+			k++
+		} else {
+			p.stack = append(p.stack, it)
+			p.bytes += it.size
+		}
+	}
+	p.mu.Unlock()
+	for _, it := range dead[:k] {
+		p.destroy(it, why)
+	}
+}
+
+// room says whether the depot may keep one more object. The magazines count as
+// if they were full.
+func (p *Pool[T]) room(it *item[T]) bool {
+	away := p.keep * len(p.shards)
+	return (p.o.MaxIdle == 0 || len(p.stack) < p.o.MaxIdle-away) &&
+		(p.o.MaxIdleBytes == 0 || p.bytes+it.size <= p.o.MaxIdleBytes-away*p.o.MaxObjectBytes)
+}
+
+// share changes the mode and empties all magazines into the depot. Whoever
+// holds mu waits for those who are in a magazine; they never wait for mu there.
+func (p *Pool[T]) share(mode uint32) {
+	p.mode.Store(mode)
+	grace()
+	for _, s := range p.shards {
+		s.open()
+		for _, it := range s.items[:s.n] {
+			p.stack = append(p.stack, it)
+			p.bytes += it.size
+		}
+		clear(s.items[:])
+		s.n, s.bytes = 0, 0
+		s.shut()
+	}
+}
+
+// outstanding counts leases. It reads returns first: what moves between two
+// reads makes it too high rather than negative.
+func (p *Pool[T]) outstanding() int {
+	returns, leases := p.returns, p.leases
+	for _, s := range p.shards {
+		_, _, _, r := s.look()
+		returns += r
+	}
+	for _, s := range p.shards {
+		_, _, l, _ := s.look()
+		leases += l
+	}
+	return int(leases - returns)
+}
+
+// Warm makes objects until as many are idle, MinIdle if n is 0.
+func (p *Pool[T]) Warm(n int) error {
+	if n == 0 {
+		n = p.o.MinIdle
+	}
+	for {
+		p.mu.Lock()
+		missing := n - len(p.stack)
+		for _, s := range p.shards {
+			k, _, _, _ := s.look()
+			missing -= int(k)
+		}
+		switch {
+		case missing <= 0:
+			p.mu.Unlock()
+			return nil
+		case p.mode.Load() == closed:
+			p.mu.Unlock()
+			return fmt.Errorf("pool: %s: %w", p.name(), ErrClosed)
+		case p.o.MaxOutstanding > 0 && p.live >= p.o.MaxOutstanding, !p.room(&item[T]{size: p.o.MaxObjectBytes}):
+			p.mu.Unlock()
+			return fmt.Errorf("pool: %s: %d objects can't be kept ready: the bounds leave %d less", p.name(), n, missing)
+		}
+		p.live++
+		p.mu.Unlock()
+		it := &item[T]{pool: p, born: time.Now().UnixNano()}
+		if p.o.New != nil {
+			var err error
+			if it.value, err = p.o.New(); err != nil {
+				p.mu.Lock()
+				p.vacate()
+				p.mu.Unlock()
+				return fmt.Errorf("pool: %s: making an object: %w", p.name(), err)
+			}
+		}
+		if p.o.Size != nil {
+			it.size = p.o.Size(&it.value)
+		}
+		if invariants {
+			it.seal()
+		}
+		p.mu.Lock()
+		p.created++
+		p.mu.Unlock()
+		p.giveBack([]*item[T]{it})
+	}
+}
+
+// Trim destroys what was idle throughout the last Windows calls, and what is
+// older than MaxAge, and says how many objects that were. The owner calls it at
+// regular intervals, once a minute say; what the windows' peak needed is kept.
+func (p *Pool[T]) Trim(now time.Time) int {
+	p.clock.Store(now.UnixNano())
+	p.mu.Lock()
+	if p.mode.Load() == closed {
+		p.mu.Unlock()
+		return 0
+	}
+	p.peak = max(p.peak, p.outstanding())
+	moves, away := p.returns+p.leases, 0
+	for _, s := range p.shards {
+		n, _, l, r := s.look()
+		moves, away = moves+l+r, away+int(n)
+	}
+	if p.still++; moves != p.moves {
+		p.still, p.moves = 0, moves
+	}
+	low := p.low
+	if p.still > p.o.Windows && away > 0 {
+		p.share(shared) // nobody comes to these magazines: what is in them would stay for ever
+		low += away
+		for i := range p.lows {
+			p.lows[i] += away
+		}
+	}
+	if len(p.lows) == p.o.Windows {
+		p.lows = slices.Delete(p.lows, 0, 1)
+	}
+	p.lows = append(p.lows, low)
+	var dead []*item[T]
+	oldest := int64(0)
+	if p.o.MaxAge > 0 {
+		oldest = now.UnixNano() - int64(p.o.MaxAge)
+	}
+	excess := 0
+	if len(p.lows) == p.o.Windows {
+		excess = max(min(slices.Min(p.lows), len(p.stack)-p.o.MinIdle), 0)
+	}
+	aged := 0
+	p.stack = slices.DeleteFunc(p.stack, func(it *item[T]) bool {
+		switch {
+		case it.born < oldest:
+			aged++
+			dead = append(dead, it)
+		case excess > 0:
+			dead = append(dead, it)
+		default:
+			return false
+		}
+		excess--
+		p.bytes -= it.size
+		return true
+	})
+	for i := range p.lows {
+		p.lows[i] = max(p.lows[i]-len(dead), 0)
+	}
+	p.low = len(p.stack)
+	if p.calm++; p.calm > p.o.Windows && p.mode.Load() == shared && p.keep > 0 && len(p.waiters) == 0 {
+		p.mode.Store(fast)
+	}
+	p.mu.Unlock()
+	for _, it := range dead {
+		if it.born < oldest {
+			p.destroy(it, Aged)
+		} else {
+			p.destroy(it, Trimmed)
+		}
+	}
+	return len(dead)
+}
+
+// Close destroys what is idle, and later what is returned; leases that wait end
+// with ErrClosed. The error is a *LeakError if objects are leased still: a pool
+// is closed when its users have ended. The pool leaves its registry.
+func (p *Pool[T]) Close() error {
+	p.mu.Lock()
+	if p.mode.Load() == closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.share(closed)
+	for _, w := range p.waiters {
+		close(w.ch)
+	}
+	p.waiters = nil
+	dead := p.stack
+	p.stack, p.bytes = nil, 0
+	n := p.outstanding()
+	p.mu.Unlock()
+	for _, it := range dead {
+		p.destroy(it, Shut)
+	}
+	if p.o.Registry != nil {
+		p.o.Registry.remove(p)
+	}
+	if n > 0 {
+		return &LeakError{Pool: p.name(), Outstanding: n, Sites: p.traces.report()}
+	}
+	return nil
+}
