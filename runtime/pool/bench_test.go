@@ -1,6 +1,10 @@
 package pool
 
 import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"math/rand/v2"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -191,4 +195,71 @@ func room(l []market.Level) []market.Level {
 	l = l[:benchLevels]
 	l[0].Amount, l[benchLevels-1].Amount = market.NewDecimal(1, 0), market.NewDecimal(2, 0)
 	return l
+}
+
+// BenchmarkBody inflates an HTTP body of 256 KiB: into memory that grows, by a
+// new decompressor, as against pools for both.
+func BenchmarkBody(b *testing.B) {
+	body := make([]byte, 256<<10)
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range body {
+		body[i] = "0123456789,[]."[r.IntN(14)]
+	}
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	z.Write(body)
+	z.Close()
+	// grow makes room as append does, or from the pool.
+	inflate := func(z *gzip.Reader, buf []byte, grow func([]byte) []byte) int {
+		n := 0
+		for {
+			if n == len(buf) {
+				buf = grow(buf)
+			}
+			m, err := z.Read(buf[n:])
+			if n += m; err == io.EOF {
+				return n
+			} else if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.Run("new", func(b *testing.B) {
+		b.ReportAllocs()
+		for range b.N {
+			z, err := gzip.NewReader(bytes.NewReader(packed.Bytes()))
+			if err != nil {
+				b.Fatal(err)
+			}
+			if n := inflate(z, make([]byte, 4096), func(o []byte) []byte { o = append(o, 0); return o[:cap(o)] }); n != len(body) {
+				b.Fatal(n)
+			}
+		}
+	})
+	b.Run("pool", func(b *testing.B) {
+		b.ReportAllocs()
+		m, err := NewMessages(MessageOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		readers := must(New(Options[gzip.Reader]{Name: "inflate"}))
+		var in bytes.Reader
+		for range b.N {
+			in.Reset(packed.Bytes())
+			l, _ := readers.Lease()
+			if err := l.Value().Reset(&in); err != nil {
+				b.Fatal(err)
+			}
+			buf := m.Frames.Lease(4096)
+			n := inflate(l.Value(), buf.Slice(), func(o []byte) []byte {
+				buf = m.Frames.Grow(buf, len(o), 2*len(o))
+				return buf.Slice()
+			})
+			if n != len(body) {
+				b.Fatal(n)
+			}
+			buf.Return()
+			l.Return()
+		}
+	})
 }

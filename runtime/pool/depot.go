@@ -78,23 +78,22 @@ func (p *Pool[T]) name() string {
 
 // leaseSlow leases from the depot, or traces. It waits if there is a ctx.
 func (p *Pool[T]) leaseSlow(ctx context.Context) (Lease[T], error) {
-	if s := p.enter(); s != nil {
-		if n := s.n - 1; uint(n) < magazine && p.mode.Load() == fast {
-			it := s.items[n]
-			s.items[n] = nil
-			s.n = n
-			trace := s.leases&p.mask == 0
-			s.leases++
-			s.bytes -= int64(it.size)
-			s.leave()
-			it.state = leased
-			if trace {
-				p.trace(it)
-			}
-			return p.vouch(ctx, it)
-		}
+	s := p.enter()
+	if n := s.n - 1; uint(n) < magazine && p.mode.Load() == fast {
+		it := s.items[n]
+		s.items[n] = nil
+		s.n = n
+		trace := s.leases&p.mask == 0
+		s.leases++
+		s.bytes -= int64(it.size)
 		s.leave()
+		it.state = leased
+		if trace {
+			p.trace(it)
+		}
+		return p.vouch(ctx, it)
 	}
+	s.leave()
 	p.mu.Lock()
 	for {
 		if p.mode.Load() == closed {
@@ -168,7 +167,7 @@ func (p *Pool[T]) pop() *item[T] {
 func (p *Pool[T]) refill() {
 	var some [magazine / 2]*item[T]
 	k := 0
-	for k < p.keep/2 {
+	for k < int(p.keep/2) {
 		it := p.pop()
 		if it == nil {
 			break
@@ -178,16 +177,17 @@ func (p *Pool[T]) refill() {
 	}
 	p.exchanges++
 	p.mu.Unlock()
-	if s := p.enter(); s != nil {
+	s := p.enter()
+	if s.n >= 0 {
 		clear(s.items[s.n:]) // what was leased from there isn't held on to
-		for k > 0 && s.n < int64(p.keep) && p.mode.Load() == fast {
+		for k > 0 && uint64(s.n) < p.keep && p.mode.Load() == fast {
 			k--
 			s.items[s.n] = some[k]
 			s.n++
 			s.bytes += int64(some[k].size)
 		}
-		s.leave()
 	}
+	s.leave()
 	p.giveBack(some[:k])
 }
 
@@ -388,23 +388,22 @@ func (p *Pool[T]) adopt(v T) {
 func (p *Pool[T]) returnSlow(it *item[T]) {
 	var some [magazine/2 + 1]*item[T]
 	k := 0
-	if s := p.enter(); s != nil {
-		if p.mode.Load() == fast && s.n > 0 {
-			for k < (p.keep+1)/2 && s.n > 0 {
-				s.n--
-				some[k] = s.items[s.n]
-				s.items[s.n] = nil
-				s.bytes -= int64(some[k].size)
-				k++
-			}
-			s.items[s.n] = it
-			s.n++
-			s.returns++
-			s.bytes += int64(it.size)
-			it = nil
+	s := p.enter()
+	if p.mode.Load() == fast && s.n > 0 {
+		for k < int(p.keep+1)/2 && s.n > 0 {
+			s.n--
+			some[k] = s.items[s.n]
+			s.items[s.n] = nil
+			s.bytes -= int64(some[k].size)
+			k++
 		}
-		s.leave()
+		s.items[s.n] = it
+		s.n++
+		s.returns++
+		s.bytes += int64(it.size)
+		it = nil
 	}
+	s.leave()
 	if it != nil {
 		some[k] = it
 		k++
@@ -449,7 +448,7 @@ func (p *Pool[T]) giveBack(items []*item[T]) {
 // room says whether the depot may keep one more object. The magazines count as
 // if they were full.
 func (p *Pool[T]) room(it *item[T]) bool {
-	away := p.keep * len(p.shards)
+	away := int(p.keep) * len(p.shards)
 	return (p.o.MaxIdle == 0 || len(p.stack) < p.o.MaxIdle-away) &&
 		(p.o.MaxIdleBytes == 0 || p.bytes+it.size <= p.o.MaxIdleBytes-away*p.o.MaxObjectBytes)
 }

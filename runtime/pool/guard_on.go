@@ -49,7 +49,7 @@ func (it *item[T]) check(gen generation, kind FaultKind) bool {
 
 // seal poisons an object that becomes idle.
 func (it *item[T]) seal() {
-	if raw := it.raw(); raw != nil {
+	for _, raw := range it.raw() {
 		for i := range raw {
 			raw[i] = poison
 		}
@@ -58,7 +58,7 @@ func (it *item[T]) seal() {
 	it.guard.sealed = true
 }
 
-func (it *item[T]) raw() []byte {
+func (it *item[T]) raw() [][]byte {
 	if it.pool.o.Raw == nil {
 		return nil
 	}
@@ -81,11 +81,8 @@ func (it *item[T]) inspect() {
 	if !clean {
 		it.value = g.shadow
 	}
-	for _, b := range it.raw() {
-		if b != poison {
-			clean = false
-			break
-		}
+	for _, raw := range it.raw() {
+		clean = clean && bytes.Count(raw, []byte{poison}) == len(raw)
 	}
 	if !clean {
 		// The lease before this one wrote: its site stands at the generation before.

@@ -88,9 +88,7 @@ func bookBytes(b *market.Book) int {
 	return int(unsafe.Sizeof(*b)) + (cap(b.Bids)+cap(b.Asks))*levelBytes
 }
 
-// rawBook gives the bids' memory: the asks are filled the same way, and a
-// writer that is late writes both.
-func rawBook(b *market.Book) []byte { return raw(&b.Bids) }
+func rawBook(b *market.Book) [][]byte { return [][]byte{raw(b.Bids), raw(b.Asks)} }
 
 // Batch is a run of encoded records in one buffer.
 type Batch struct {
@@ -130,4 +128,4 @@ func (b *Batch) Reset() { b.Buf, b.ends = b.Buf[:0], b.ends[:0] }
 
 func (b *Batch) bytes() int { return cap(b.Buf) + cap(b.ends)*int(unsafe.Sizeof(int(0))) }
 
-func (b *Batch) raw() []byte { return raw(&b.Buf) }
+func (b *Batch) raw() [][]byte { return [][]byte{raw(b.Buf), raw(b.ends)} }

@@ -53,7 +53,7 @@ type Options[T any] struct {
 	// Raw is memory without pointers that the object holds and that nobody may
 	// touch while it is idle. Only the invariants build uses it: it fills it on
 	// return, and checks it and calls Reset again on lease.
-	Raw func(*T) []byte
+	Raw func(*T) [][]byte
 
 	MaxOutstanding int // objects that exist; 0: no bound
 	Policy         Policy
@@ -122,11 +122,12 @@ type Pool[T any] struct {
 	// What the fast paths read, and nobody writes but at a change of mode.
 	shards  []*shard[T]
 	mode    atomic.Uint32
-	keep    int    // objects in a magazine at most
+	keep    uint64 // objects in a magazine at most
 	mask    uint64 // leases of a magazine at which one is traced
-	checked bool   // Validate on return, Size, MaxUses, MaxAge
+	checked bool   // Validate, Size, MaxUses, MaxAge
 	reset   func(*T)
 	o       Options[T]
+	none    shard[T] // n is -1, for ever
 	_       [64]byte
 
 	depot[T]
@@ -167,22 +168,22 @@ func New[T any](o Options[T]) (*Pool[T], error) {
 		o.Sample = 1
 	}
 	p := &Pool[T]{o: o, reset: o.Reset, mask: ^uint64(0),
-		checked: o.Validate != nil && !o.ValidateOnLease || o.Size != nil || o.MaxUses > 0 || o.MaxAge > 0}
+		checked: o.Validate != nil || o.Size != nil || o.MaxUses > 0 || o.MaxAge > 0}
 	if o.Sample > 0 {
 		p.mask = uint64(o.Sample) - 1
 	}
 	// What lies in magazines counts against the bounds as if they were full.
 	p.shards = make([]*shard[T], runtime.GOMAXPROCS(0))
-	n := len(p.shards)
+	n := 2 * uint64(len(p.shards)) // half of what the bounds leave is for the depot
 	p.keep = magazine
 	if o.MaxIdle > 0 {
-		p.keep = min(p.keep, o.MaxIdle/(2*n))
+		p.keep = min(p.keep, uint64(o.MaxIdle)/n)
 	}
 	if o.MaxOutstanding > 0 {
-		p.keep = min(p.keep, o.MaxOutstanding/(2*n))
+		p.keep = min(p.keep, uint64(o.MaxOutstanding)/n)
 	}
 	if o.MaxIdleBytes > 0 {
-		p.keep = min(p.keep, o.MaxIdleBytes/(2*n*o.MaxObjectBytes))
+		p.keep = min(p.keep, uint64(o.MaxIdleBytes)/(n*uint64(o.MaxObjectBytes)))
 	}
 	if invariants {
 		p.keep, p.mask = 0, 0
@@ -190,6 +191,7 @@ func New[T any](o Options[T]) (*Pool[T], error) {
 	if p.keep == 0 {
 		p.mode.Store(shared)
 	}
+	p.none.n = -1
 	for i := range p.shards {
 		p.shards[i] = new(shard[T])
 	}
@@ -205,23 +207,22 @@ func New[T any](o Options[T]) (*Pool[T], error) {
 // of a pool that refuses or blocks, ErrClosed, or is New's; a pool with Overflow
 // whose New can't fail gives none before Close.
 func (p *Pool[T]) Lease() (Lease[T], error) {
-	if s := p.enter(); s != nil {
-		if n := s.n - 1; uint(n) < magazine && s.leases&p.mask != 0 && p.mode.Load() == fast {
-			it := s.items[n]
-			s.n = n
-			s.leases++
-			if p.checked {
-				s.bytes -= int64(it.size)
-			}
+	s := p.enter()
+	if n := s.n - 1; uint(n) < magazine && s.leases&p.mask != 0 && p.mode.Load() == fast {
+		it := s.items[n]
+		s.n = n
+		s.leases++
+		if p.checked {
+			s.bytes -= int64(it.size)
 			s.leave()
 			it.state = leased
-			if !p.o.ValidateOnLease {
-				return Lease[T]{it: it}, nil
-			}
 			return p.vouch(nil, it)
 		}
 		s.leave()
+		it.state = leased
+		return Lease[T]{it: it}, nil
 	}
+	s.leave()
 	return p.leaseSlow(nil)
 }
 
@@ -255,18 +256,17 @@ func (l Lease[T]) Return() {
 		it.seal()
 	}
 	it.state = idle
-	if s := p.enter(); s != nil {
-		if n := s.n; uint(n) < uint(p.keep) && uint(n) < magazine && p.mode.Load() == fast {
-			s.items[n] = it
-			s.n = n + 1
-			s.returns++
-			if p.checked {
-				s.bytes += int64(it.size)
-			}
-			s.leave()
-			return
+	s := p.enter()
+	if n := s.n; uint64(n) < p.keep && uint(n) < magazine && p.mode.Load() == fast {
+		s.items[n] = it
+		s.n = n + 1
+		s.returns++
+		if p.checked {
+			s.bytes += int64(it.size)
 		}
 		s.leave()
+		return
 	}
+	s.leave()
 	p.returnSlow(it)
 }

@@ -32,14 +32,14 @@ type shard[T any] struct {
 	_       [128]byte
 }
 
-// enter gives this P's magazine until leave; nil if there are more Ps now than
-// when the pool was made.
+// enter gives this P's magazine until leave. A P that came after the pool was
+// made gets one that is neither empty nor full, so that everything goes to the
+// depot. It is small enough to be inlined.
 func (p *Pool[T]) enter() *shard[T] {
 	if i := procPin(); uint(i) < uint(len(p.shards)) {
 		return p.shards[i]
 	}
-	procUnpin()
-	return nil
+	return &p.none
 }
 
 func (s *shard[T]) leave() { procUnpin() }

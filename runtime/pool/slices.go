@@ -55,7 +55,7 @@ func NewSlices[E any](o SliceOptions) (*Slices[E], error) {
 		n := 1 << k
 		options.Class, options.Bytes, options.MaxIdleBytes = strconv.Itoa(n), n*size, o.MaxIdleBytes
 		options.New = func() ([]E, error) { return make([]E, n), nil }
-		options.Raw = raw[E]
+		options.Raw = func(b *[]E) [][]byte { return [][]byte{raw(*b)} }
 		p, err := New(options)
 		if err != nil {
 			return nil, errors.Join(err, s.Close())
@@ -73,9 +73,10 @@ func NewSlices[E any](o SliceOptions) (*Slices[E], error) {
 	return s, nil
 }
 
-func raw[E any](b *[]E) []byte {
+// raw is a slice's memory.
+func raw[E any](b []E) []byte {
 	var e E
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(*b))), cap(*b)*int(unsafe.Sizeof(e)))
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(b))), cap(b)*int(unsafe.Sizeof(e)))
 }
 
 // pointers says whether values of a type hold some.
