@@ -279,7 +279,7 @@ func (p *Pool[T]) vouch(ctx context.Context, it *item[T]) (Lease[T], error) {
 	if invariants {
 		it.inspect()
 	}
-	if p.o.ValidateOnLease && p.o.Validate != nil && !p.o.Validate(&it.value) {
+	if p.vouched && !p.o.Validate(&it.value) {
 		p.untrace(it)
 		p.mu.Lock()
 		p.leases-- // it was none
@@ -290,46 +290,58 @@ func (p *Pool[T]) vouch(ctx context.Context, it *item[T]) (Lease[T], error) {
 	return it.handle(), nil
 }
 
-// retire looks at an object that is returned, and says whether it is kept.
-func (p *Pool[T]) retire(it *item[T]) bool {
-	if it.state == idle {
-		p.mu.Lock()
-		p.misused++
-		p.mu.Unlock()
-		p.fault(&Fault{Kind: DoubleReturn, Pool: p.name()})
+// twice counts a return of what was returned, and refuses it.
+func (p *Pool[T]) twice() {
+	p.mu.Lock()
+	p.misused++
+	p.mu.Unlock()
+	p.fault(&Fault{Kind: DoubleReturn, Pool: p.name()})
+}
+
+// settle ends the trace of an object that is returned, and says whether it may
+// be kept: one beyond the bound only if others have gone since.
+func (p *Pool[T]) settle(it *item[T]) bool {
+	p.untrace(it)
+	if it.moved {
+		v := it.value
+		p.drop(it, Moved)
+		p.o.rehome(v)
 		return false
 	}
-	p.untrace(it)
+	if it.over {
+		p.mu.Lock()
+		it.over = p.live > p.o.MaxOutstanding
+		p.mu.Unlock()
+	}
+	if it.over {
+		p.drop(it, Surplus)
+	}
+	return !it.over
+}
+
+// fit says whether an object that is returned may be used again.
+func (p *Pool[T]) fit(it *item[T]) bool {
 	it.uses++
-	keep, why := true, Reason(0)
-	if p.o.Size != nil {
-		it.size = p.o.Size(&it.value)
-	}
 	switch o := &p.o; {
-	case p.mode.Load() == closed:
-		keep, why = false, Shut
 	case o.Validate != nil && !o.ValidateOnLease && !o.Validate(&it.value):
-		keep, why = false, Invalid
+		p.drop(it, Invalid)
 	case o.MaxUses > 0 && int(it.uses) >= o.MaxUses:
-		keep, why = false, Worn
+		p.drop(it, Worn)
 	case o.MaxAge > 0 && p.clock.Load()-it.born > int64(o.MaxAge):
-		keep, why = false, Aged
-	case o.MaxObjectBytes > 0 && it.size > o.MaxObjectBytes:
-		keep, why = false, Large
-	case it.over:
-		p.mu.Lock()
-		it.over = p.live > o.MaxOutstanding
-		p.mu.Unlock()
-		keep, why = !it.over, Surplus
+		p.drop(it, Aged)
+	default:
+		return true
 	}
-	if !keep {
-		it.state = idle
-		p.mu.Lock()
-		p.returns++
-		p.mu.Unlock()
-		p.destroy(it, why)
-	}
-	return keep
+	return false
+}
+
+// drop counts a return and gives up the object.
+func (p *Pool[T]) drop(it *item[T], why Reason) {
+	it.state = idle
+	p.mu.Lock()
+	p.returns++
+	p.mu.Unlock()
+	p.destroy(it, why)
 }
 
 // destroy gives up an object that nobody holds.
@@ -350,25 +362,6 @@ func (p *Pool[T]) force() Lease[T] {
 	p.mu.Unlock()
 	l, _ := p.make(false)
 	return l
-}
-
-// abandon ends a lease and takes the object out of the pool.
-func (p *Pool[T]) abandon(l Lease[T]) (v T, ok bool) {
-	it := l.it
-	if invariants && !it.check(l.gen, DoubleReturn) {
-		return v, false
-	}
-	if it.state == idle {
-		return v, p.retire(it) // says that it was returned before
-	}
-	p.untrace(it)
-	it.state = idle
-	v = it.value
-	p.mu.Lock()
-	p.returns++
-	p.mu.Unlock()
-	p.destroy(it, Moved)
-	return v, true
 }
 
 // adopt makes an idle object of what was another pool's.

@@ -10,8 +10,9 @@
 // touches, while the goroutine can't be preempted: no atomic operation, no lock.
 // Behind the magazines is one depot under a mutex; magazines exchange half their
 // content with it. Counters stand in the magazines as well and are added up when
-// somebody asks. A build with the race detector, with -tags invariants, or for a
-// machine other than amd64 and arm64 guards the magazines with locks instead.
+// somebody asks. A build with the race detector, with -tags invariants or nopin, or for
+// a machine other than amd64 and arm64 guards the magazines with locks instead,
+// at about twice the cost. docs/adr/0011-pools-by-processor.md has the figures.
 //
 // # Ownership
 //

@@ -81,7 +81,7 @@ func TestHandleOfAnEarlierLease(t *testing.T) {
 func TestWriteAfterReturn(t *testing.T) {
 	var f faulty
 	s := frames(t, SliceOptions{Min: 64, Max: 256, OnFault: f.add})
-	b := func() Buf[byte] { l := leasedHere(s.classes[0]); return Buf[byte]{s, l} }()
+	b := func() Buf[byte] { l := leasedHere(s.classes[0]); return Buf[byte]{l} }()
 	kept := b.Slice()
 	b.Return()
 	if kept[10] != poison {

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"bytes"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -210,6 +211,36 @@ func TestMessages(t *testing.T) {
 	}
 	if err := m.Close(); err != nil || len(r.Stats()) != 0 {
 		t.Errorf("%v, %d pools are listed", err, len(r.Stats()))
+	}
+}
+
+// Every field is reset, those that are added later, too.
+func TestResetBook(t *testing.T) {
+	var b market.Book
+	v := reflect.ValueOf(&b).Elem()
+	var set func(reflect.Value)
+	set = func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.Struct:
+			for i := range v.NumField() {
+				set(v.Field(i))
+			}
+		case reflect.Slice:
+			v.Set(reflect.MakeSlice(v.Type(), 3, 7))
+		case reflect.Int64, reflect.Int32, reflect.Int16, reflect.Int8, reflect.Int:
+			v.SetInt(1)
+		default:
+			v.SetUint(1)
+		}
+	}
+	set(v)
+	ResetBook(&b)
+	if cap(b.Bids) != 7 || cap(b.Asks) != 7 || len(b.Bids)+len(b.Asks) != 0 {
+		t.Errorf("%d and %d levels, room for %d and %d", len(b.Bids), len(b.Asks), cap(b.Bids), cap(b.Asks))
+	}
+	b.Bids, b.Asks = nil, nil
+	if !v.IsZero() {
+		t.Errorf("%+v", b)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -69,12 +70,14 @@ type Options[T any] struct {
 
 	Registry *Registry    // lists the pool until it is closed; may be nil
 	OnFault  func(*Fault) // misuse that was found; nil: the invariants build panics, others count
+
+	rehome func(T) // takes the value of an item that moved
 }
 
 const (
 	idle uint32 = iota
 	leased
-	odd // leased, and traced or beyond the bound
+	odd // leased, and traced, beyond the bound, or moved
 )
 
 // item is an object with what the pool knows of it.
@@ -82,6 +85,7 @@ type item[T any] struct {
 	pool  *Pool[T]
 	state uint32
 	over  bool // beyond the bound: it isn't kept
+	moved bool // what it holds belongs to another pool now
 	uses  uint32
 	size  int
 	born  int64 // unix ns
@@ -124,7 +128,12 @@ type Pool[T any] struct {
 	mode    atomic.Uint32
 	keep    uint64 // objects in a magazine at most
 	mask    uint64 // leases of a magazine at which one is traced
-	checked bool   // Validate, Size, MaxUses, MaxAge
+	hooked  bool   // there is one of the following
+	strict  bool   // every return is looked at: Validate, MaxUses, MaxAge
+	vouched bool   // every lease is looked at
+	largest int    // MaxObjectBytes, if any size is good the greatest int
+	each    int    // Bytes
+	size    func(*T) int
 	reset   func(*T)
 	o       Options[T]
 	none    shard[T] // n is -1, for ever
@@ -167,8 +176,13 @@ func New[T any](o Options[T]) (*Pool[T], error) {
 	if invariants {
 		o.Sample = 1
 	}
-	p := &Pool[T]{o: o, reset: o.Reset, mask: ^uint64(0),
-		checked: o.Validate != nil || o.Size != nil || o.MaxUses > 0 || o.MaxAge > 0}
+	p := &Pool[T]{o: o, reset: o.Reset, size: o.Size, each: o.Bytes, mask: ^uint64(0), largest: math.MaxInt,
+		strict:  o.Validate != nil && !o.ValidateOnLease || o.MaxUses > 0 || o.MaxAge > 0,
+		vouched: o.Validate != nil && o.ValidateOnLease}
+	p.hooked = p.strict || p.vouched || p.size != nil || p.reset != nil
+	if o.MaxObjectBytes > 0 {
+		p.largest = o.MaxObjectBytes
+	}
 	if o.Sample > 0 {
 		p.mask = uint64(o.Sample) - 1
 	}
@@ -212,11 +226,14 @@ func (p *Pool[T]) Lease() (Lease[T], error) {
 		it := s.items[n]
 		s.n = n
 		s.leases++
-		if p.checked {
+		if p.hooked {
 			s.bytes -= int64(it.size)
 			s.leave()
 			it.state = leased
-			return p.vouch(nil, it)
+			if p.vouched {
+				return p.vouch(nil, it)
+			}
+			return Lease[T]{it: it}, nil
 		}
 		s.leave()
 		it.state = leased
@@ -246,11 +263,28 @@ func (l Lease[T]) Return() {
 	if invariants && !it.check(l.gen, DoubleReturn) {
 		return
 	}
-	if (it.state != leased || p.checked) && !p.retire(it) {
-		return
+	if it.state != leased {
+		if it.state == idle {
+			p.twice()
+			return
+		}
+		if !p.settle(it) {
+			return
+		}
 	}
-	if p.reset != nil {
-		p.reset(&it.value)
+	if p.hooked {
+		if p.size != nil {
+			if it.size = p.size(&it.value); it.size > p.largest {
+				p.drop(it, Large)
+				return
+			}
+		}
+		if p.strict && !p.fit(it) {
+			return
+		}
+		if p.reset != nil {
+			p.reset(&it.value)
+		}
 	}
 	if invariants {
 		it.seal()
@@ -261,7 +295,7 @@ func (l Lease[T]) Return() {
 		s.items[n] = it
 		s.n = n + 1
 		s.returns++
-		if p.checked {
+		if p.hooked {
 			s.bytes += int64(it.size)
 		}
 		s.leave()

@@ -1,4 +1,4 @@
-//go:build !(amd64 || arm64) || race || invariants
+//go:build !(amd64 || arm64) || race || invariants || nopin
 
 package pool
 

@@ -1,4 +1,4 @@
-//go:build (amd64 || arm64) && !race && !invariants
+//go:build (amd64 || arm64) && !race && !invariants && !nopin
 
 package pool
 
@@ -23,13 +23,13 @@ func procUnpin()
 // shard is the magazine of one P. Only a goroutine that is pinned to the P
 // writes to it, with plain stores; others read single words to count.
 type shard[T any] struct {
-	_       [128]byte // no other P's words in these cache lines
+	_       [128]byte // no other P's words in these cache lines; 512 bytes are allocated aligned
 	n       int64
 	leases  uint64
 	returns uint64
 	bytes   int64
 	items   [magazine]*item[T]
-	_       [128]byte
+	_       [224]byte
 }
 
 // enter gives this P's magazine until leave. A P that came after the pool was

@@ -1,3 +1,3 @@
-//go:build (amd64 || arm64) && !race && !invariants
+//go:build (amd64 || arm64) && !race && !invariants && !nopin
 
 // Empty: it lets functions without a body be declared, which linkname needs.

@@ -34,10 +34,7 @@ type Slices[E any] struct {
 }
 
 // Buf is a leased slice. The zero Buf holds none, and may be returned.
-type Buf[E any] struct {
-	set *Slices[E]
-	l   Lease[[]E]
-}
+type Buf[E any] struct{ l Lease[[]E] }
 
 // NewSlices makes the pools.
 func NewSlices[E any](o SliceOptions) (*Slices[E], error) {
@@ -50,7 +47,7 @@ func NewSlices[E any](o SliceOptions) (*Slices[E], error) {
 		return nil, fmt.Errorf("pool: %s: slices of %s: elements need a size and no pointers", o.Name, t)
 	}
 	s := &Slices[E]{low: bits.Len(uint(o.Min - 1))}
-	options := Options[[]E]{Name: o.Name, Windows: o.Windows, Sample: o.Sample, Registry: o.Registry, OnFault: o.OnFault}
+	options := Options[[]E]{Name: o.Name, Windows: o.Windows, Sample: o.Sample, Registry: o.Registry, OnFault: o.OnFault, rehome: s.rehome}
 	for k := s.low; ; k++ {
 		n := 1 << k
 		options.Class, options.Bytes, options.MaxIdleBytes = strconv.Itoa(n), n*size, o.MaxIdleBytes
@@ -112,16 +109,16 @@ func (s *Slices[E]) Lease(n int) Buf[E] {
 	if p == s.over {
 		*l.Value() = make([]E, n)
 	}
-	return Buf[E]{s, l}
+	return Buf[E]{l}
 }
 
 // Slice is the whole slice, nil for the zero Buf; a caller that appends begins
 // with Slice()[:0], and gives the result to Keep if it may have outgrown it.
 func (b Buf[E]) Slice() []E {
-	if b.set == nil {
-		return nil
+	if v := b.l.Value(); v != nil {
+		return *v
 	}
-	return *b.l.Value()
+	return nil
 }
 
 // Cap is the slice's capacity.
@@ -131,15 +128,23 @@ func (b Buf[E]) Cap() int { return len(b.Slice()) }
 // Its whole capacity is the pool's then; on Return it goes to the class that it
 // belongs to now.
 func (b Buf[E]) Keep(e []E) {
-	if b.set != nil {
-		*b.l.Value() = e[:cap(e)]
+	v := b.l.Value()
+	if v == nil {
+		return
+	}
+	*v = e[:cap(e)]
+	var el E
+	if it := b.l.it; cap(e)*int(unsafe.Sizeof(el)) != it.pool.each {
+		it.moved, it.state = true, odd
+	} else {
+		it.moved = false
 	}
 }
 
 // Grow gives a slice of at least n elements that begins with the first used ones
 // of b, which is returned if it was too small. A zero Buf of the set grows, too.
 func (s *Slices[E]) Grow(b Buf[E], used, n int) Buf[E] {
-	if b.set != nil && b.Cap() >= n {
+	if b.l.Valid() && b.Cap() >= n {
 		return b
 	}
 	g := s.Lease(n)
@@ -149,27 +154,11 @@ func (s *Slices[E]) Grow(b Buf[E], used, n int) Buf[E] {
 }
 
 // Return gives the slice back.
-func (b Buf[E]) Return() {
-	if b.set == nil {
-		return
-	}
-	it, p := b.l.it, b.l.it.pool
-	if c := cap(it.value); c*int(unsafe.Sizeof(it.value[0])) == p.o.Bytes || p == b.set.over && c > b.set.largest() {
-		b.l.Return()
-		return
-	}
-	b.set.rehome(b.l)
-}
+func (b Buf[E]) Return() { b.l.Return() }
 
-func (s *Slices[E]) largest() int { return 1 << (s.low + len(s.classes) - 1) }
-
-// rehome returns a slice that isn't of its class's capacity. Append gives any
+// rehome takes a slice that is no more of its class's capacity. Append gives any
 // capacity: what a slice has beyond its new class stays unused with it.
-func (s *Slices[E]) rehome(l Lease[[]E]) {
-	e, ok := l.it.pool.abandon(l)
-	if !ok {
-		return
-	}
+func (s *Slices[E]) rehome(e []E) {
 	if k := bits.Len(uint(cap(e))) - 1 - s.low; k >= 0 && k < len(s.classes) {
 		n := 1 << (s.low + k)
 		s.classes[k].adopt(e[:n:n])
