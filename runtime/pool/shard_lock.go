@@ -1,0 +1,40 @@
+//go:build !(amd64 || arm64) || race || invariants || nopin
+
+package pool
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// shard is a magazine under a lock: what builds use that can't pin.
+type shard[T any] struct {
+	mu      sync.Mutex
+	n       int64
+	leases  uint64
+	returns uint64
+	bytes   int64
+	items   [magazine]*item[T]
+}
+
+var turn atomic.Uint32
+
+func (p *Pool[T]) enter() *shard[T] {
+	s := p.shards[int(turn.Add(1))%len(p.shards)]
+	s.mu.Lock()
+	return s
+}
+
+func (s *shard[T]) leave() { s.mu.Unlock() }
+
+func (s *shard[T]) look() (n, bytes int64, leases, returns uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.n, s.bytes, s.leases, s.returns
+}
+
+// grace has nothing to wait for: the lock of each magazine is taken to empty it.
+func grace() {}
+
+func (s *shard[T]) open() { s.mu.Lock() }
+func (s *shard[T]) shut() { s.mu.Unlock() }

@@ -1,0 +1,64 @@
+//go:build (amd64 || arm64) && !race && !invariants && !nopin
+
+package pool
+
+import (
+	"runtime"
+	"sync/atomic"
+	_ "unsafe" // linkname
+)
+
+// procPin forbids that the goroutine is preempted, and so that another one runs
+// on this P, until procUnpin; it gives the P's number. The Go runtime keeps both
+// for such use (go.dev/issue/67401).
+//
+//go:linkname procPin runtime.procPin
+//go:nosplit
+func procPin() int
+
+//go:linkname procUnpin runtime.procUnpin
+//go:nosplit
+func procUnpin()
+
+// shard is the magazine of one P. Only a goroutine that is pinned to the P
+// writes to it, with plain stores; others read single words to count.
+type shard[T any] struct {
+	_       [128]byte // no other P's words in these cache lines; 512 bytes are allocated aligned
+	n       int64
+	leases  uint64
+	returns uint64
+	bytes   int64
+	items   [magazine]*item[T]
+	_       [224]byte
+}
+
+// enter gives this P's magazine until leave. A P that came after the pool was
+// made gets one that is neither empty nor full, so that everything goes to the
+// depot. It is small enough to be inlined.
+func (p *Pool[T]) enter() *shard[T] {
+	if i := procPin(); uint(i) < uint(len(p.shards)) {
+		return p.shards[i]
+	}
+	return &p.none
+}
+
+func (s *shard[T]) leave() { procUnpin() }
+
+// look reads the counters. Words are never torn on these machines.
+func (s *shard[T]) look() (n, bytes int64, leases, returns uint64) {
+	returns = atomic.LoadUint64(&s.returns)
+	leases = atomic.LoadUint64(&s.leases)
+	return atomic.LoadInt64(&s.n), atomic.LoadInt64(&s.bytes), leases, returns
+}
+
+// grace returns when every goroutine that was in a magazine has left it, and
+// those that enter see what was stored before. Stopping the world does it: a
+// pinned goroutine isn't stopped.
+func grace() {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+}
+
+// open gives a magazine for emptying, after grace.
+func (s *shard[T]) open() {}
+func (s *shard[T]) shut() {}
