@@ -17,17 +17,43 @@ import (
 	"github.com/marketprism/marketprism/runtime/telemetry"
 )
 
-// runBench runs n tasks of work in one of the ways, and waits for them.
+// way is one of the ways to run many tasks.
 type way struct {
 	name string
-	run  func(b *testing.B, load benchLoad)
+	open func(b *testing.B, workers int) runner
 }
 
-// benchLoad is what a task does, and how many may do it at the same time.
+// runner is a way that is ready: submit starts a job or queues it, wait returns
+// when all have ended.
+type runner struct {
+	submit func(*job)
+	wait   func()
+	close  func()
+}
+
+// job is a task in all forms, made before it is measured.
+type job struct {
+	from int64 // set where its wait is measured
+	hist *telemetry.Histogram
+	work func()
+	fn   func() // run and done, for ants
+}
+
+func (j *job) Run(context.Context) error { j.run(); return nil }
+
+func (j *job) run() {
+	if j.hist != nil {
+		j.hist.Observe(nanos(mono() - j.from))
+	}
+	j.work()
+}
+
+// benchLoad is what a task does, how many may do it at the same time, and how
+// many come at once.
 type benchLoad struct {
-	name    string
-	work    func()
-	workers int
+	name           string
+	work           func()
+	workers, burst int
 }
 
 // busy computes for about d, as calibrated.
@@ -116,170 +142,174 @@ func report(b *testing.B, h *telemetry.Histogram) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
 }
 
-func poolWay(name string, batch int, off bool) way {
-	return way{name, func(b *testing.B, load benchLoad) {
+// poolWay submits to a pool, batch tasks at a time.
+func poolWay(name string, batch, queue int, off bool) way {
+	return way{name, func(b *testing.B, workers int) runner {
 		s := New(Settings{Logger: zerolog.Nop(), MonitorOff: off})
-		p := s.NewPool(PoolSettings{Name: "bench", Workers: load.workers, Queue: benchQueue})
+		p := s.NewPool(PoolSettings{Name: "bench", Workers: workers, Queue: queue})
 		ctx, stop := context.WithCancel(s.Context(context.Background()))
 		g, _ := NewGroup(ctx, "bench")
-		g.Go("pool", func(ctx context.Context) error { return p.Run(ctx) })
-		var h telemetry.Histogram
+		g.Go("pool", p.Run)
 		j := NewJoin()
-		work := Func(func(context.Context) error { load.work(); return nil })
 		tasks := make([]Task, 0, batch)
-		b.ReportAllocs()
-		b.ResetTimer()
-		for i := range b.N {
-			t := Task{Runner: work, Join: j}
-			if i%sampled == 0 {
-				t.Runner = &stamp{mono(), &h, work}
+		flush := func() {
+			if _, err := p.SubmitBatch(ctx, tasks); err != nil {
+				b.Fatal(err)
 			}
-			if batch == 1 {
-				if err := p.Submit(ctx, t); err != nil {
+			tasks = tasks[:0]
+		}
+		return runner{
+			submit: func(w *job) {
+				if tasks = append(tasks, Task{Runner: w, Join: j}); len(tasks) == batch {
+					flush()
+				}
+			},
+			wait: func() {
+				flush()
+				if err := j.Wait(ctx); err != nil {
 					b.Fatal(err)
 				}
-				continue
-			}
-			if tasks = append(tasks, t); len(tasks) == batch || i == b.N-1 {
-				if _, err := p.SubmitBatch(ctx, tasks); err != nil {
+			},
+			close: func() {
+				if k := p.kind.Stats(); k.Outcomes[Succeeded] != k.Done() {
+					b.Fatalf("%d of %d succeeded", k.Outcomes[Succeeded], k.Done())
+				}
+				stop()
+				if err := g.Wait(); err != nil {
 					b.Fatal(err)
 				}
-				tasks = tasks[:0]
-			}
-		}
-		if err := j.Wait(ctx); err != nil {
-			b.Fatal(err)
-		}
-		b.StopTimer()
-		report(b, &h)
-		if n := p.kind.stats().Outcomes[Succeeded]; n != uint64(b.N) {
-			b.Fatalf("%d of %d succeeded", n, b.N)
-		}
-		stop()
-		if err := g.Wait(); err != nil {
-			b.Fatal(err)
+			},
 		}
 	}}
 }
 
-const benchQueue = 256
+func errgroupWay(name string, limited bool) way {
+	return way{name, func(b *testing.B, workers int) runner {
+		var g *errgroup.Group
+		begin := func() {
+			g, _ = errgroup.WithContext(context.Background())
+			if limited {
+				g.SetLimit(workers)
+			}
+		}
+		begin()
+		return runner{
+			submit: func(w *job) { g.Go(func() error { w.run(); return nil }) },
+			wait: func() {
+				if err := g.Wait(); err != nil {
+					b.Fatal(err)
+				}
+				begin()
+			},
+			close: func() {},
+		}
+	}}
+}
 
+// The pool stands with a queue of 256, with tasks submitted 64 at a time,
+// without its monitor, and with next to no queue: as ants and the limited error
+// group have none.
 var ways = []way{
-	poolWay("pool", 1, false),
-	poolWay("pool-batch64", 64, false),
-	poolWay("pool-unmonitored", 1, true),
-	{"goroutines", func(b *testing.B, load benchLoad) {
+	poolWay("pool", 1, 256, false),
+	poolWay("pool-batches", 64, 256, false),
+	poolWay("pool-unmonitored", 1, 256, true),
+	poolWay("pool-no-queue", 1, 2, false),
+	{"goroutines", func(*testing.B, int) runner {
 		var wg sync.WaitGroup
-		var h telemetry.Histogram
-		b.ReportAllocs()
-		for i := range b.N {
-			work := load.work
-			if i%sampled == 0 {
-				from := mono()
-				work = func() { h.Observe(nanos(mono() - from)); load.work() }
-			}
-			wg.Go(work)
-		}
-		wg.Wait()
-		b.StopTimer()
-		report(b, &h)
+		return runner{submit: func(w *job) { wg.Go(w.run) }, wait: wg.Wait, close: func() {}}
 	}},
-	{"errgroup", func(b *testing.B, load benchLoad) {
-		var h telemetry.Histogram
-		g, _ := errgroup.WithContext(context.Background())
-		b.ReportAllocs()
-		for i := range b.N {
-			from := int64(0)
-			if i%sampled == 0 {
-				from = mono()
-			}
-			g.Go(func() error {
-				if from != 0 {
-					h.Observe(nanos(mono() - from))
-				}
-				load.work()
-				return nil
-			})
-		}
-		if err := g.Wait(); err != nil {
-			b.Fatal(err)
-		}
-		b.StopTimer()
-		report(b, &h)
-	}},
-	{"errgroup-limited", func(b *testing.B, load benchLoad) {
-		var h telemetry.Histogram
-		g, _ := errgroup.WithContext(context.Background())
-		g.SetLimit(load.workers)
-		b.ReportAllocs()
-		for i := range b.N {
-			from := int64(0)
-			if i%sampled == 0 {
-				from = mono()
-			}
-			g.Go(func() error {
-				if from != 0 {
-					h.Observe(nanos(mono() - from))
-				}
-				load.work()
-				return nil
-			})
-		}
-		if err := g.Wait(); err != nil {
-			b.Fatal(err)
-		}
-		b.StopTimer()
-		report(b, &h)
-	}},
-	{"ants", func(b *testing.B, load benchLoad) {
-		var h telemetry.Histogram
-		p, err := ants.NewPool(load.workers, ants.WithPreAlloc(true))
+	errgroupWay("errgroup", false),
+	errgroupWay("errgroup-limited", true),
+	{"ants", func(b *testing.B, workers int) runner {
+		p, err := ants.NewPool(workers, ants.WithPreAlloc(true))
 		if err != nil {
 			b.Fatal(err)
 		}
 		var wg sync.WaitGroup
-		plain := func() { load.work(); wg.Done() }
-		b.ReportAllocs()
-		b.ResetTimer()
-		for i := range b.N {
-			work := plain
-			if i%sampled == 0 {
-				from := mono()
-				work = func() { h.Observe(nanos(mono() - from)); plain() }
-			}
-			wg.Add(1)
-			if err := p.Submit(work); err != nil {
-				b.Fatal(err)
-			}
+		return runner{
+			submit: func(w *job) {
+				if w.fn == nil {
+					w.fn = func() { w.run(); wg.Done() }
+				}
+				wg.Add(1)
+				if err := p.Submit(w.fn); err != nil {
+					b.Fatal(err)
+				}
+			},
+			wait:  wg.Wait,
+			close: p.Release,
 		}
-		wg.Wait()
-		b.StopTimer()
-		report(b, &h)
-		p.Release()
 	}},
 }
 
-// BenchmarkSched compares the pool with a goroutine a task, with an error group
-// and with ants, in one run. One goroutine submits; p99-wait is from the call
-// that submits to the begin of the task, taken of one task in 64.
+// flood submits as fast as it goes; the wait is that of one task in 64.
+func flood(b *testing.B, r runner, l benchLoad) {
+	var h telemetry.Histogram
+	plain := &job{work: l.work}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		w := plain
+		if i%sampled == 0 {
+			w = &job{from: mono(), hist: &h, work: l.work}
+		}
+		r.submit(w)
+	}
+	r.wait()
+	b.StopTimer()
+	report(b, &h)
+}
+
+// burst has tasks come all at once, then waits for them: each one's wait is from
+// the burst's begin, whatever held its submitter back.
+func burst(b *testing.B, r runner, l benchLoad) {
+	var h telemetry.Histogram
+	jobs := make([]job, l.burst)
+	for i := range jobs {
+		jobs[i] = job{hist: &h, work: l.work}
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := 0; n < b.N; {
+		k := min(l.burst, b.N-n)
+		now := mono()
+		for i := range jobs[:k] {
+			jobs[i].from = now
+		}
+		for i := range jobs[:k] {
+			r.submit(&jobs[i])
+		}
+		r.wait()
+		n += k
+	}
+	b.StopTimer()
+	report(b, &h)
+}
+
+// BenchmarkSched compares the pool with a goroutine a task, with error groups
+// and with ants, in one run; one goroutine submits.
 func BenchmarkSched(b *testing.B) {
 	micro := calibrate()
 	procs := runtime.GOMAXPROCS(0)
 	const conns = 64
 	loads := []benchLoad{
-		{"0", func() {}, procs},
-		{"1µs", busy(micro), procs},
-		{"100µs", busy(100 * micro), procs},
+		{"0", func() {}, procs, 256},
+		{"1µs", busy(micro), procs, 256},
+		{"100µs", busy(100 * micro), procs, 32},
+		{"network", echoes(b, conns), conns, 256},
 	}
 	for _, l := range loads {
-		for _, w := range ways {
-			b.Run(fmt.Sprintf("task=%s/%s", l.name, w.name), func(b *testing.B) { w.run(b, l) })
+		for _, how := range []struct {
+			name string
+			run  func(*testing.B, runner, benchLoad)
+		}{{"flood", flood}, {"burst", burst}} {
+			for _, w := range ways {
+				b.Run(fmt.Sprintf("task=%s/%s/%s", l.name, how.name, w.name), func(b *testing.B) {
+					r := w.open(b, l.workers)
+					how.run(b, r, l)
+					r.close()
+				})
+			}
 		}
 	}
-	b.Run("task=network", func(b *testing.B) {
-		l := benchLoad{"network", echoes(b, conns), conns}
-		for _, w := range ways {
-			b.Run(w.name, func(b *testing.B) { w.run(b, l) })
-		}
-	})
 }

@@ -10,6 +10,8 @@ const (
 	spinFor  = int64(20 * time.Microsecond)
 	longGap  = int64(time.Millisecond)
 	gapShare = 4 // what a new gap counts: one part of so many
+	// The end of a spin where the clock stands still, as in a test's bubble.
+	spinRounds = 256
 )
 
 // gaps is the smoothed time from running dry to the next work.

@@ -252,6 +252,7 @@ func (c *Child) run() {
 		}
 		starts = append(starts, now)
 		if !c.pause(r, fails, err) {
+			err = c.ctx.Err() // the failure was being dealt with: the end is not its
 			break
 		}
 	}

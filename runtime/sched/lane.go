@@ -129,7 +129,7 @@ const (
 	dampAfter = 8
 	quickPark = int64(50 * time.Microsecond)
 	leastDamp = 100 * time.Microsecond
-	mostDamp  = 10 * time.Millisecond
+	mostDamp  = 50 * time.Millisecond
 )
 
 // Run polls until ctx ends, and returns its error; or until drain is closed and
@@ -188,6 +188,7 @@ type laneRun struct {
 	quick int   // parks in a row that ended at once, without work
 	// What it did since it found work last.
 	parked, spinning bool
+	rounds           int // of spinning
 
 	from    int64 // of the present measure
 	units   int
@@ -229,7 +230,7 @@ func (l *Lane) poll(r *laneRun) (int, error) {
 	if r.spinning {
 		l.spinHits.Add(1)
 	}
-	r.dry, r.quick, r.parked, r.spinning = 0, 0, false, false
+	r.dry, r.quick, r.rounds, r.parked, r.spinning = 0, 0, 0, false, false
 	l.taken.Add(uint64(n))
 	if int64(n) > l.biggest.Load() {
 		l.biggest.Store(int64(n))
@@ -266,7 +267,8 @@ func (l *Lane) measure(r *laneRun, n int, begin, end int64) {
 
 // rest spins or parks. A spin is a return at once: the loop polls again.
 func (l *Lane) rest(ctx context.Context, r *laneRun, draining bool) {
-	if !l.set.NoSpin && !draining && !r.parked && r.gaps.short() && mono()-r.dry < spinFor {
+	if !l.set.NoSpin && !draining && !r.parked && r.gaps.short() && r.rounds < spinRounds && mono()-r.dry < spinFor {
+		r.rounds++
 		if !r.spinning {
 			r.spinning = true
 			l.spins.Add(1)

@@ -42,7 +42,8 @@ type Pool struct {
 	kind  *Kind   // of tasks without
 	own   *Tenant // of tasks without
 	tuner *Tuner
-	gaps  gaps
+	rooms sync.Pool // channels of submitters that wait for room
+	calls sync.Pool // of Do
 
 	queuedNow atomic.Int64 // queued, for those who don't hold the lock
 
@@ -55,8 +56,10 @@ type Pool struct {
 	workers   []*worker // all that run
 	spare     []*worker // have ended and can be used again
 	made      int
-	searching int    // workers that were woken or spin, and have no task yet
-	target    int    // workers that may run
+	searching int // workers that were woken or spin, and have no task yet
+	target    int // workers that may run
+	gaps      gaps
+	freed     bool   // submitters were woken by the present take
 	group     *Group // of Run
 	closed    bool
 	base      context.Context
@@ -88,6 +91,8 @@ func (s *Scheduler) NewPool(set PoolSettings) *Pool {
 		set.TuneEvery = 250 * time.Millisecond
 	}
 	p := &Pool{s: s, set: set, timed: !s.set.MonitorOff, target: set.Workers, base: context.Background()}
+	p.rooms.New = func() any { return make(chan struct{}, 1) }
+	p.calls.New = func() any { return &call{done: make(chan struct{}, 1)} }
 	p.kind = p.Kind("task", 0)
 	p.own = p.Tenant("", 1)
 	if set.Tune != nil {
@@ -257,13 +262,10 @@ func (p *Pool) hire() {
 	p.group.Go("worker", w.run)
 }
 
-// rooms are the channels of those who wait for room.
-var rooms = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
-
 // await blocks until the queue may have room.
 func (p *Pool) await(ctx context.Context, q *queue) error {
-	w := rooms.Get().(chan struct{})
-	defer rooms.Put(w) //nolint:staticcheck // a channel is a pointer
+	w := p.rooms.Get().(chan struct{})
+	defer p.rooms.Put(w) //nolint:staticcheck // a channel is a pointer
 	p.mu.Lock()
 	if q.n < q.bound || p.closed {
 		p.mu.Unlock()
@@ -290,7 +292,7 @@ func (p *Pool) await(ctx context.Context, q *queue) error {
 // Do runs a task in a worker and returns its error. When ctx ends before the
 // task begins, it is withdrawn; later it is the task's to return.
 func (p *Pool) Do(ctx context.Context, t Task) error {
-	c := calls.Get().(*call)
+	c := p.calls.Get().(*call)
 	c.state.Store(callQueued)
 	c.err = nil
 	t.call = c
@@ -298,7 +300,7 @@ func (p *Pool) Do(ctx context.Context, t Task) error {
 		t.Ctx = ctx
 	}
 	if err := p.Submit(ctx, t); err != nil {
-		calls.Put(c)
+		p.calls.Put(c)
 		return err
 	}
 	select {
@@ -310,7 +312,7 @@ func (p *Pool) Do(ctx context.Context, t Task) error {
 		<-c.done
 	}
 	err := c.err
-	calls.Put(c)
+	p.calls.Put(c)
 	return err
 }
 

@@ -94,6 +94,7 @@ func (l *level) leave() {
 // take moves tasks into dst in the order of service: at most limit, and no more
 // than budget ns of work beyond the first.
 func (p *Pool) take(dst []Task, limit int, budget int64) (n int) {
+	defer func() { p.queuedNow.Store(int64(p.queued)) }()
 	for n < limit && p.queued > 0 {
 		l := p.pick()
 		q := l.tail.next
@@ -108,7 +109,6 @@ func (p *Pool) take(dst []Task, limit int, budget int64) (n int) {
 				break
 			}
 			if n > 0 && (budget < k.cost.Load() || k.cost.Load() == 0) {
-				p.queuedNow.Store(int64(p.queued))
 				return n
 			}
 			budget -= k.cost.Load()
@@ -131,7 +131,6 @@ func (p *Pool) take(dst []Task, limit int, budget int64) (n int) {
 			l.turn()
 		}
 	}
-	p.queuedNow.Store(int64(p.queued))
 	return n
 }
 
@@ -151,6 +150,7 @@ func (p *Pool) pick() *level {
 
 // free wakes as many waiters as have room now.
 func (p *Pool) free(q *queue) {
+	p.freed = true
 	for k := min(len(q.waiters), q.bound-q.n); k > 0; k-- {
 		q.waiters[0] <- struct{}{} // of one; a waiter is woken once
 		q.waiters = slices.Delete(q.waiters, 0, 1)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -132,8 +131,6 @@ const (
 	callBegun
 	callWithdrawn
 )
-
-var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
 
 // finish tells the owners of the task.
 func (t *Task) finish(err error) {

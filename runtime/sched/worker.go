@@ -14,6 +14,10 @@ import (
 const (
 	batchTasks = 64
 	batchCost  = 20_000 // ns of work
+	// Where all processors run tasks, a submitter that was woken because there is
+	// room would wait for one of them to end, and the queue run dry meanwhile. So
+	// before a task that takes longer than this (ns) the worker lets it go first.
+	yieldCost = 20_000
 )
 
 // worker is one goroutine of a pool. Its tasks in buf are claimed by the owner
@@ -110,9 +114,14 @@ func (w *worker) next() bool {
 			if since != 0 {
 				p.gaps.learn(mono() - since)
 			}
+			yield := p.freed && w.buf[0].Kind.cost.Load() > yieldCost
+			p.freed = false
 			p.mu.Unlock()
 			if h != nil {
 				h.wake <- struct{}{}
+			}
+			if yield {
+				runtime.Gosched()
 			}
 			return true
 		}
@@ -342,15 +351,17 @@ func (p *Pool) runHere(t *Task) {
 
 // spin looks for work for a short while, and lets others run meanwhile.
 func spin(work func() bool) bool {
-	for until := mono() + spinFor; ; {
+	until := mono() + spinFor
+	for range spinRounds {
 		for range 32 {
 			if work() {
 				return true
 			}
 		}
 		if mono() >= until {
-			return false
+			break
 		}
 		runtime.Gosched()
 	}
+	return false
 }
