@@ -135,8 +135,11 @@ func echoes(b *testing.B, n int) func() {
 	}
 }
 
-func report(b *testing.B, h *telemetry.Histogram) {
+// report adds to the time a task: the tasks a second, what a task took of both
+// processors, the submitter and the Go scheduler included, and the wait.
+func report(b *testing.B, h *telemetry.Histogram, cpu time.Duration) {
 	b.Helper()
+	b.ReportMetric(float64(cpuTime(b)-cpu)/float64(b.N), "cpu-ns/op")
 	s := h.Snapshot()
 	b.ReportMetric(float64(s.Quantile(0.99))/1e3, "p99-wait-µs")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
@@ -247,6 +250,7 @@ func flood(b *testing.B, r runner, l benchLoad) {
 	var h telemetry.Histogram
 	plain := &job{work: l.work}
 	b.ReportAllocs()
+	cpu := cpuTime(b)
 	b.ResetTimer()
 	for i := range b.N {
 		w := plain
@@ -257,7 +261,7 @@ func flood(b *testing.B, r runner, l benchLoad) {
 	}
 	r.wait()
 	b.StopTimer()
-	report(b, &h)
+	report(b, &h, cpu)
 }
 
 // burst has tasks come all at once, then waits for them: each one's wait is from
@@ -269,6 +273,7 @@ func burst(b *testing.B, r runner, l benchLoad) {
 		jobs[i] = job{hist: &h, work: l.work}
 	}
 	b.ReportAllocs()
+	cpu := cpuTime(b)
 	b.ResetTimer()
 	for n := 0; n < b.N; {
 		k := min(l.burst, b.N-n)
@@ -283,7 +288,7 @@ func burst(b *testing.B, r runner, l benchLoad) {
 		n += k
 	}
 	b.StopTimer()
-	report(b, &h)
+	report(b, &h, cpu)
 }
 
 // BenchmarkSched compares the pool with a goroutine a task, with error groups
