@@ -311,6 +311,11 @@ func BenchmarkSched(b *testing.B) {
 			for _, w := range ways {
 				b.Run(fmt.Sprintf("task=%s/%s/%s", l.name, how.name, w.name), func(b *testing.B) {
 					r := w.open(b, l.workers)
+					warm := &job{work: l.work}
+					for range 4 * l.burst {
+						r.submit(warm)
+					}
+					r.wait()
 					how.run(b, r, l)
 					r.close()
 				})

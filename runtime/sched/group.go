@@ -30,13 +30,12 @@ type Group struct {
 	ctx    nodeCtx
 	cancel context.CancelCauseFunc
 
-	mu      sync.Mutex
-	all     sync.Cond // n became 0
-	n       int
-	ended   bool
-	first   *Child
-	errs    []error
-	waiters int
+	mu    sync.Mutex
+	all   sync.Cond // n became 0
+	n     int
+	ended bool
+	first *Child
+	errs  []error
 }
 
 // NewGroup makes a group and its context, which ends with the first error of a

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/marketprism/marketprism/sdk/fault"
 )
@@ -311,16 +313,42 @@ func TestPanicMayEndAtOnce(t *testing.T) {
 	}
 }
 
-// A goroutine of a group is to cost little more than a bare one.
+// A goroutine of a group is to cost little more than a bare one; 64 at a time.
 func BenchmarkSpawn(b *testing.B) {
-	s := New(Settings{Logger: zerolog.Nop()})
-	g, _ := NewGroup(s.Context(context.Background()), "bench")
-	fn := func(context.Context) error { return nil }
-	b.ReportAllocs()
-	for range b.N {
-		g.Go("child", fn)
-	}
-	if err := g.Wait(); err != nil {
-		b.Fatal(err)
-	}
+	ctx := New(Settings{Logger: zerolog.Nop()}).Context(context.Background())
+	fn, bare := func(context.Context) error { return nil }, func() error { return nil }
+	b.Run("group", func(b *testing.B) {
+		b.ReportAllocs()
+		for n := 0; n < b.N; n += 64 {
+			g, _ := NewGroup(ctx, "bench")
+			for range 64 {
+				g.Go("child", fn)
+			}
+			if err := g.Wait(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("errgroup", func(b *testing.B) {
+		b.ReportAllocs()
+		for n := 0; n < b.N; n += 64 {
+			g, _ := errgroup.WithContext(ctx)
+			for range 64 {
+				g.Go(bare)
+			}
+			if err := g.Wait(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("waitgroup", func(b *testing.B) {
+		b.ReportAllocs()
+		for n := 0; n < b.N; n += 64 {
+			var wg sync.WaitGroup
+			for range 64 {
+				wg.Go(func() { _ = bare() })
+			}
+			wg.Wait()
+		}
+	})
 }

@@ -133,7 +133,7 @@ func (p *Pool) Tenant(name string, weight int) *Tenant {
 			return t
 		}
 	}
-	t := &Tenant{name: name, weight: int64(max(weight, 1))}
+	t := &Tenant{pool: p, name: name, weight: int64(max(weight, 1))}
 	for i := range t.queues {
 		t.queues[i] = queue{tenant: t, level: Priority(i), bound: p.set.Queue}
 	}
@@ -198,7 +198,11 @@ func (p *Pool) push(ts []Task, now int64) (n int, full *queue, err error) {
 		if t.Kind == nil {
 			t.Kind = p.kind
 		}
-		q := &tenant.queues[t.Priority]
+		if tenant.pool != p || t.Kind.pool != p {
+			err = fmt.Errorf("sched: pool %s: the task's kind %q or tenant %q is another pool's", p.set.Name, t.Kind.name, tenant.name)
+			break
+		}
+		q := &tenant.queues[min(t.Priority, Low)]
 		if q.n >= q.bound {
 			full = q
 			break
@@ -211,7 +215,7 @@ func (p *Pool) push(ts []Task, now int64) (n int, full *queue, err error) {
 			t.Join.left.Add(1)
 		}
 		q.push(t)
-		l := &p.levels[t.Priority]
+		l := &p.levels[q.level]
 		if q.n == 1 {
 			l.join(q)
 		}
@@ -224,7 +228,7 @@ func (p *Pool) push(ts []Task, now int64) (n int, full *queue, err error) {
 	if w != nil {
 		w.wake <- struct{}{}
 	}
-	return n, full, nil
+	return n, full, err
 }
 
 // helper is a parked worker to wake, when there is work that nobody is about to
@@ -296,7 +300,7 @@ func (p *Pool) Do(ctx context.Context, t Task) error {
 	c.state.Store(callQueued)
 	c.err = nil
 	t.call = c
-	if t.Ctx == nil {
+	if t.Ctx == nil && ctx.Done() != nil {
 		t.Ctx = ctx
 	}
 	if err := p.Submit(ctx, t); err != nil {

@@ -572,9 +572,68 @@ func TestTenMillionTasksSucceed(t *testing.T) {
 		t.Fatalf("%d of %d succeeded: %v", r.Succeeded, n, err)
 	}
 	t.Logf("%d tasks, %.0f a second, p99 wait %v, %.3f allocations a task", n, r.PerSecond, r.WaitP99, r.Allocs)
-	g, err := Load{Tasks: n / 10}.Goroutines(context.Background())
-	if err != nil || g.Succeeded != uint64(n/10) {
-		t.Fatalf("%d of %d succeeded: %v", g.Succeeded, n/10, err)
+	g, err := Load{Tasks: n / 100}.Goroutines(context.Background())
+	if err != nil || g.Succeeded != uint64(n/100) {
+		t.Fatalf("%d of %d succeeded: %v", g.Succeeded, n/100, err)
 	}
 	t.Logf("goroutines: %.0f a second, p99 wait %v, %.3f allocations a task", g.PerSecond, g.WaitP99, g.Allocs)
+}
+
+// Tasks need one of four connections: more workers than that only wait.
+func TestPoolTunesItsWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, ctx := tree(t, Settings{})
+		p, stop := startPool(t, s, ctx, PoolSettings{Name: "p", Workers: 48, Queue: 200, Tune: &TunerSettings{Min: 1}, TuneEvery: 100 * time.Millisecond})
+		conns := make(chan struct{}, 4)
+		work := Func(func(context.Context) error {
+			conns <- struct{}{}
+			time.Sleep(time.Millisecond)
+			<-conns
+			return nil
+		})
+		end := make(chan struct{})
+		submitted := make(chan error)
+		go func() {
+			for {
+				select {
+				case <-end:
+					submitted <- nil
+					return
+				default:
+				}
+				if err := p.Submit(ctx, Task{Runner: work}); err != nil {
+					submitted <- err
+					return
+				}
+			}
+		}()
+		time.Sleep(30 * time.Second)
+		if st := p.Stats(); st.Limit < 3 || st.Limit > 7 || st.Workers > st.Limit {
+			t.Errorf("4 workers are best, it has %d and may have %d", st.Workers, st.Limit)
+		}
+		p.Tuner().Pin(20)
+		time.Sleep(time.Second)
+		if st := p.Stats(); st.Limit != 20 || st.Workers != 20 {
+			t.Errorf("pinned to 20, it has %d and may have %d", st.Workers, st.Limit)
+		}
+		p.Tuner().Pin(2)
+		time.Sleep(time.Second)
+		if st := p.Stats(); st.Limit != 2 || st.Workers != 2 {
+			t.Errorf("pinned to 2, it has %d and may have %d", st.Workers, st.Limit)
+		}
+		close(end)
+		if err := errors.Join(<-submitted, stop()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestForeignKindsAreRefused(t *testing.T) {
+	s, ctx := tree(t, Settings{})
+	a, b := s.NewPool(PoolSettings{Name: "a"}), s.NewPool(PoolSettings{Name: "b"})
+	for _, task := range []Task{{Runner: nothing, Kind: b.Kind("k", 0)}, {Runner: nothing, Tenant: b.Tenant("t", 1)}} {
+		if err := a.Submit(ctx, task); err == nil || !strings.Contains(err.Error(), "another pool's") {
+			t.Errorf("Submit returned %v", err)
+		}
+	}
 }

@@ -146,6 +146,7 @@ func (t *Task) finish(err error) {
 // Tenant is on whose behalf tasks run: a pipeline, or a feed. Tenants share the
 // workers' time by weight; each has its own queues.
 type Tenant struct {
+	pool   *Pool
 	name   string
 	weight int64
 	queues [priorities]queue
