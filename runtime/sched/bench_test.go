@@ -35,30 +35,32 @@ type runner struct {
 type job struct {
 	from int64 // set where its wait is measured
 	hist *telemetry.Histogram
-	work func()
-	fn   func() // run and done, for ants
+	work func(*job) // calls begin as soon as it has what it needs
+	fn   func()     // run and done, for ants
 }
 
 func (j *job) Run(context.Context) error { j.run(); return nil }
 
-func (j *job) run() {
+func (j *job) run() { j.work(j) }
+
+func (j *job) begin() {
 	if j.hist != nil {
 		j.hist.Observe(nanos(mono() - j.from))
 	}
-	j.work()
 }
 
 // benchLoad is what a task does, how many may do it at the same time, and how
 // many come at once.
 type benchLoad struct {
 	name           string
-	work           func()
+	work           func(*job)
 	workers, burst int
 }
 
 // busy computes for about d, as calibrated.
-func busy(rounds int) func() {
-	return func() {
+func busy(rounds int) func(*job) {
+	return func(j *job) {
+		j.begin()
 		x := uint64(88172645463325252)
 		for range rounds {
 			x ^= x << 13
@@ -76,14 +78,14 @@ func calibrate() (roundsPerMicro int) {
 	const rounds = 1_000_000
 	for range 5 {
 		start := time.Now()
-		busy(rounds)()
+		busy(rounds)(&job{})
 		best = min(best, time.Since(start))
 	}
 	return max(1, int(rounds*time.Microsecond/best))
 }
 
 // echoes are connections to a server on the loopback that sends back each byte.
-func echoes(b *testing.B, n int) func() {
+func echoes(b *testing.B, n int) func(*job) {
 	b.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -123,8 +125,9 @@ func echoes(b *testing.B, n int) func() {
 		ln.Close()
 		server.Wait()
 	})
-	return func() {
+	return func(j *job) {
 		c := <-free
+		j.begin()
 		if _, err := c.Write(c.buf); err != nil {
 			panic(err)
 		}
@@ -146,10 +149,10 @@ func report(b *testing.B, h *telemetry.Histogram, cpu time.Duration) {
 }
 
 // poolWay submits to a pool, batch tasks at a time.
-func poolWay(name string, batch, queue int, off bool) way {
+func poolWay(name string, batch, queue int, full Policy, off bool) way {
 	return way{name, func(b *testing.B, workers int) runner {
 		s := New(Settings{Logger: zerolog.Nop(), MonitorOff: off})
-		p := s.NewPool(PoolSettings{Name: "bench", Workers: workers, Queue: queue})
+		p := s.NewPool(PoolSettings{Name: "bench", Workers: workers, Queue: queue, Full: full})
 		ctx, stop := context.WithCancel(s.Context(context.Background()))
 		g, _ := NewGroup(ctx, "bench")
 		g.Go("pool", p.Run)
@@ -210,13 +213,14 @@ func errgroupWay(name string, limited bool) way {
 }
 
 // The pool stands with a queue of 256, with tasks submitted 64 at a time,
-// without its monitor, and with next to no queue: as ants and the limited error
-// group have none.
+// without its monitor, and with next to no queue, as ants and the limited error
+// group have none: there its submitter waits, or runs what finds no room.
 var ways = []way{
-	poolWay("pool", 1, 256, false),
-	poolWay("pool-batches", 64, 256, false),
-	poolWay("pool-unmonitored", 1, 256, true),
-	poolWay("pool-no-queue", 1, 2, false),
+	poolWay("pool", 1, 256, Block, false),
+	poolWay("pool-batches", 64, 256, Block, false),
+	poolWay("pool-unmonitored", 1, 256, Block, true),
+	poolWay("pool-short-queue", 1, 2, Block, false),
+	poolWay("pool-caller-runs", 1, 2, CallerRuns, false),
 	{"goroutines", func(*testing.B, int) runner {
 		var wg sync.WaitGroup
 		return runner{submit: func(w *job) { wg.Go(w.run) }, wait: wg.Wait, close: func() {}}
@@ -298,7 +302,7 @@ func BenchmarkSched(b *testing.B) {
 	procs := runtime.GOMAXPROCS(0)
 	const conns = 64
 	loads := []benchLoad{
-		{"0", func() {}, procs, 256},
+		{"0", (*job).begin, procs, 256},
 		{"1µs", busy(micro), procs, 256},
 		{"100µs", busy(100 * micro), procs, 32},
 		{"network", echoes(b, conns), conns, 256},

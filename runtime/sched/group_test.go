@@ -263,7 +263,7 @@ func TestBudgetOfRestartsIsOfAPeriod(t *testing.T) {
 		})
 		time.Sleep(time.Hour)
 		g.Cancel(nil)
-		if err := g.Wait(); err != nil || runs < 100 {
+		if err := g.Wait(); err != nil && err != context.Canceled || runs < 100 { // it may end in a backoff
 			t.Errorf("%d runs, then %v", runs, err)
 		}
 	})

@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"encoding/json"
 	"sync/atomic"
 	"time"
 
@@ -61,6 +62,22 @@ func (k *Kind) stats() KindStats {
 		s.Run.Add(&c.run)
 	}
 	return s
+}
+
+// MarshalJSON names the outcomes, and gives quantiles for the histograms.
+func (k KindStats) MarshalJSON() ([]byte, error) {
+	out := make(map[string]uint64, outcomes)
+	for o, n := range k.Outcomes {
+		out[Outcome(o).String()] = n
+	}
+	return json.Marshal(struct {
+		Kind     string            `json:"kind"`
+		Outcomes map[string]uint64 `json:"outcomes"`
+		WaitP50  time.Duration     `json:"wait_p50_ns"`
+		WaitP99  time.Duration     `json:"wait_p99_ns"`
+		RunP50   time.Duration     `json:"run_p50_ns"`
+		RunP99   time.Duration     `json:"run_p99_ns"`
+	}{k.Kind, out, k.Wait.Quantile(0.5), k.Wait.Quantile(0.99), k.Run.Quantile(0.5), k.Run.Quantile(0.99)})
 }
 
 // Stats describes the kind's tasks up to now.

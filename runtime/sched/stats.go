@@ -4,34 +4,34 @@ import "slices"
 
 // PoolStats is a pool as it is now.
 type PoolStats struct {
-	Name     string
-	Kinds    []KindStats
-	Tenants  []TenantStats
-	Queued   [priorities]int    // by Priority
-	Begun    [priorities]uint64 // tasks that left their queue, by Priority
-	Capacity int                // tasks that may wait
-	Workers  int                // that live
-	Busy     int                // that run tasks
-	Limit    int                // that may live
-	Blocked  uint64             // submissions that waited for room
-	InCaller uint64             // tasks that their submitter ran
-	Stolen   uint64             // tasks that an idle worker took from another
-	Batches  uint64             // times that a worker took tasks from the queues
-	Wakes    uint64
-	Parks    uint64
-	Spins    uint64
-	SpinHits uint64
-	StuckNow int
-	Stalls   uint64
-	Cut      uint64 // tasks that the end of the drain time left undone
+	Name     string             `json:"name"`
+	Kinds    []KindStats        `json:"kinds"`
+	Tenants  []TenantStats      `json:"tenants"`
+	Queued   [priorities]int    `json:"queued"`    // by Priority
+	Begun    [priorities]uint64 `json:"begun"`     // tasks that left their queue, by Priority
+	Capacity int                `json:"capacity"`  // tasks that may wait
+	Workers  int                `json:"workers"`   // that live
+	Busy     int                `json:"busy"`      // that run tasks
+	Limit    int                `json:"limit"`     // that may live
+	Blocked  uint64             `json:"blocked"`   // submissions that waited for room
+	InCaller uint64             `json:"in_caller"` // tasks that their submitter ran
+	Stolen   uint64             `json:"stolen"`    // tasks that an idle worker took from another
+	Batches  uint64             `json:"batches"`   // times that a worker took tasks from the queues
+	Wakes    uint64             `json:"wakes"`
+	Parks    uint64             `json:"parks"`
+	Spins    uint64             `json:"spins"`
+	SpinHits uint64             `json:"spin_hits"`
+	StuckNow int                `json:"stuck_now"`
+	Stalls   uint64             `json:"stalls"`
+	Cut      uint64             `json:"cut"` // tasks that the end of the drain time left undone
 }
 
 // TenantStats is a tenant as it is now.
 type TenantStats struct {
-	Tenant   string
-	Queued   int
-	Begun    uint64
-	Rejected uint64
+	Tenant   string `json:"tenant"`
+	Queued   int    `json:"queued"`
+	Begun    uint64 `json:"begun"`
+	Rejected uint64 `json:"rejected"`
 }
 
 // Stats describes the pool.
