@@ -212,7 +212,6 @@ func (g *Group) start(name string, r *Restart, fn func(context.Context) error) *
 	g.first = c
 	g.mu.Unlock()
 	g.s.count.started.Add(1)
-	g.s.count.running.Add(1)
 	go c.run()
 	return c
 }
@@ -221,7 +220,10 @@ func (c *Child) run() {
 	var starts []int64 // of restarts within the period
 	var err error
 	for fails := 0; ; fails++ {
-		begun := mono()
+		var begun int64
+		if c.restart != nil {
+			begun = mono()
+		}
 		var goexit bool
 		err, goexit = c.call()
 		if goexit {
@@ -319,7 +321,6 @@ func (c *Child) call() (err error, goexit bool) { //nolint:revive // the flag is
 func (c *Child) end(err error) {
 	g := c.g
 	quiet := err == nil || g.apart && g.ctx.Err() != nil && errors.Is(err, context.Canceled)
-	g.s.count.running.Add(-1)
 	g.s.count.ended.Add(1)
 	if !quiet {
 		g.s.count.failed.Add(1)

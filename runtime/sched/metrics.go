@@ -94,7 +94,8 @@ func (s *Scheduler) Report(e *telemetry.Emitter) {
 	s.mu.Lock()
 	groups := len(s.groups)
 	s.mu.Unlock()
-	e.Value(mGoroutines, float64(c.running.Load()))
+	ended := c.ended.Load() // read first: what starts meanwhile counts as living
+	e.Value(mGoroutines, float64(c.started.Load()-ended))
 	e.Value(mGroups, float64(groups))
 	e.Count(mStarted, uint64(c.started.Load()))
 	e.Count(mFailed, uint64(c.failed.Load()))

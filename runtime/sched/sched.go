@@ -32,8 +32,8 @@ type Scheduler struct {
 	set Settings
 
 	count struct {
-		started, ended, failed, panics, restarts, gaveUp, running, backoff atomic.Int64
-		ticks, skipped, stuck                                              atomic.Int64
+		started, ended, failed, panics, restarts, gaveUp, backoff atomic.Int64
+		ticks, skipped, stuck                                     atomic.Int64
 	}
 	timers timerStats
 	drains telemetry.Histogram
