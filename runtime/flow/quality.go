@@ -40,13 +40,23 @@ func (l *Lane) feedQuality(c market.Cause, detail string) {
 		Missing: market.None, Ref: market.None, Detail: []byte(detail)})
 }
 
-// missed publishes a loss whose bounds are known already.
-func (l *Lane) missed(in *instrument, st *stream, c market.Cause, from, to, fromTs, toTs, missing int64, detail string) {
+func (l *Lane) countGap(st *stream, c market.Cause) {
 	st.Gaps++
 	l.Counts.Gaps.Add(1)
+	l.meter.gaps[st.Channel&(maxChannels-1)][c&(maxCauses-1)].Add(1)
+}
+
+func (l *Lane) countMissing(st *stream, n int64) {
+	st.Missing += n
+	l.Counts.Missing.Add(n)
+	l.meter.missing[st.Channel&(maxChannels-1)].Add(uint64(n))
+}
+
+// missed publishes a loss whose bounds are known already.
+func (l *Lane) missed(in *instrument, st *stream, c market.Cause, from, to, fromTs, toTs, missing int64, detail string) {
+	l.countGap(st, c)
 	if missing > 0 {
-		st.Missing += missing
-		l.Counts.Missing.Add(missing)
+		l.countMissing(st, missing)
 	}
 	l.publish(in, market.Quality{Cause: c, Of: st.Channel, FromSeq: from, ToSeq: to, FromTs: fromTs, ToTs: toTs, Missing: missing,
 		Ref: market.None, Detail: []byte(detail)})
@@ -58,9 +68,9 @@ func (l *Lane) open(in *instrument, st *stream, c market.Cause, fromSeq, fromTs 
 		return
 	}
 	if c != market.CauseStopped { // an orderly end is no gap of the span that it ends
-		st.Gaps++
-		l.Counts.Gaps.Add(1)
+		l.countGap(st, c)
 	}
+	l.meter.streams = true
 	ref := l.publish(in, market.Quality{Cause: c, Of: st.Channel, FromSeq: fromSeq, ToSeq: market.None, FromTs: fromTs,
 		ToTs: market.None, Missing: market.None, Ref: market.None, Detail: []byte(detail)})
 	st.Open = openGap{c, ref, fromSeq, fromTs}
@@ -76,8 +86,7 @@ func (l *Lane) close(in *instrument, st *stream, v market.View, missing int64) {
 	spec := l.specs[st.Channel]
 	if spec != nil && spec.Sequence == source.SequenceIncrement {
 		n = missing
-		st.Missing += missing
-		l.Counts.Missing.Add(missing)
+		l.countMissing(st, missing)
 	}
 	l.closed(in, st, "resumed", v.Seq(), v.TsRecv(), n)
 }
@@ -85,6 +94,7 @@ func (l *Lane) close(in *instrument, st *stream, v market.View, missing int64) {
 func (l *Lane) closed(in *instrument, st *stream, how string, toSeq, toTs, missing int64) {
 	o := st.Open
 	st.Open = openGap{}
+	l.meter.streams = true
 	l.publish(in, market.Quality{Cause: o.Cause, Of: st.Channel, FromSeq: o.FromSeq, ToSeq: toSeq, FromTs: o.FromTs, ToTs: toTs,
 		Missing: missing, Repaired: []byte(how), Ref: o.Ref})
 }
@@ -233,7 +243,7 @@ func (l *Lane) note(n Note) error {
 			if err != nil {
 				return err
 			}
-			in.stream(s.Channel, s.Config.Bool("aggregate"), l.recv).carry(l.conn)
+			l.stream(in, s.Channel, s.Config.Bool("aggregate"), l.recv).carry(l.conn)
 		}
 	case NoteUnsubscribed:
 		for _, s := range n.Subs {
@@ -242,6 +252,7 @@ func (l *Lane) note(n Note) error {
 				in.streams = slices.DeleteFunc(in.streams, func(st *stream) bool {
 					return st.Channel == s.Channel && st.Aggregate == s.Config.Bool("aggregate")
 				})
+				l.meter.streams = true
 			}
 		}
 	case NoteStale:
