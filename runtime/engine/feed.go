@@ -45,7 +45,8 @@ type feed struct {
 	at              framesAt
 	lane            *flow.Lane
 	src             *host.Source
-	conn            *conn.Feed // nil in a replay
+	conn            *conn.Feed     // nil in a replay
+	framesConn      *framesJournal // conn's
 	subs            map[subKey]source.Subscription
 
 	books        int64  // that the plan asks for
@@ -53,8 +54,10 @@ type feed struct {
 	checkpointAt uint64 // frame position of the last checkpoint
 	checkpoint   int64  // frames bytes between checkpoints
 	wake         []func()
-	ended        atomic.Bool  // nothing waits for room on the disk any more
-	fullSince    atomic.Int64 // ns when the disk was full; 0: it isn't
+
+	checkpointMeter checkpointMeter
+	ended           atomic.Bool  // nothing waits for room on the disk any more
+	fullSince       atomic.Int64 // ns when the disk was full; 0: it isn't
 
 	mu    sync.Mutex
 	state string // starting, running, stopped: why
@@ -205,7 +208,8 @@ func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
 		}
 	}
 	s := flow.Settings{Venue: f.p.Venue, Market: f.p.Market, Channels: slices.Clone(f.p.Manifest.Channels), Depth: func(string) int { return bookDepth }, Registry: f.e.registry,
-		Frames: &f.at, Records: &patient{f, f.records}, DeriveBBO: derive, Logger: f.log}
+		Frames: &f.at, Records: &patient{f, f.records}, DeriveBBO: derive, Logger: f.log,
+		Untimed: f.e.opt.Untimed || f.e.opt.Replay != nil}
 	if f.e.opt.Replay == nil {
 		s.Actions, s.LiveFrom = f, f.begun
 	}
@@ -275,6 +279,8 @@ func (f *feed) restore(s flow.Settings, framesRec, recordsRec journal.Recovery) 
 		}
 		if err == nil {
 			f.checkpointAt = at[i]
+			f.checkpointMeter.at.Store(int64(at[i]))
+			f.checkpointMeter.wall.Store(time.Now().UnixNano())
 			return true, nil
 		}
 		f.log.Warn().Err(err).Uint64("checkpoint", at[i]).Msg("checkpoint can't be used; the one before is tried")
@@ -340,8 +346,9 @@ func (f *feed) prepare(budgets *conn.Budgets) error {
 	if err != nil || f.e.opt.Replay != nil {
 		return err
 	}
+	f.framesConn = &framesJournal{j: f.frames, full: f.diskFull, done: &f.lane.Counts.Next, max: f.backlog()}
 	f.conn, err = conn.New(conn.Settings{Venue: f.p.Venue, Spec: f.p.Spec, Channels: f.channelSpecs(), Config: f.p.Config, Renderer: f.src,
-		Frames: &framesJournal{j: f.frames, full: f.diskFull, done: &f.lane.Counts.Next, max: f.backlog()}, Budgets: budgets, Logger: f.log, Events: f.event, Latency: conn.Latency(f.e.plan.Latency), Gather: gather,
+		Frames: f.framesConn, Budgets: budgets, Logger: f.log, Events: f.event, Latency: conn.Latency(f.e.plan.Latency), Gather: gather,
 		Proxy: f.e.opt.Proxy, CatalogueEvery: f.catalogueEvery()})
 	if err != nil {
 		return err

@@ -56,6 +56,7 @@ type sinkDriver struct {
 
 	Records, Batches, Rolls, Retries, Passed atomic.Int64
 	CommitWall                               atomic.Int64 // receive time of the last record committed
+	meter                                    sinkMeter
 
 	fatal error
 
@@ -78,6 +79,8 @@ type track struct {
 	count  int          // records of it
 	first  time.Time    // when its first record was seen
 	wall   int64        // receive time of its last record
+	oldest int64        // receive time of the first record behind the cursor; 0: not known
+	since  time.Time    // the request under way was made
 	roll   time.Time    // when the first record after the last roll was written
 	bytes  int64        // pending in the sink
 	flying bool         // a request is unanswered
@@ -139,7 +142,7 @@ const noLimit = ^uint64(7)
 
 // rewind goes back to the cursor: what was written and not committed is gone.
 func (t *track) rewind() {
-	t.sent, t.end, t.count, t.bytes, t.flying = t.st.Cursor, t.st.Cursor, 0, 0, false
+	t.sent, t.end, t.count, t.bytes, t.flying, t.oldest = t.st.Cursor, t.st.Cursor, 0, 0, false, 0
 	_ = t.reader.Reset(t.st.Cursor, noLimit) // no I/O
 }
 
@@ -369,6 +372,9 @@ func (d *sinkDriver) scan(t *track, now time.Time, limit shm.Position) error {
 			if t.count == 0 && n > 0 {
 				t.first = now
 			}
+			if t.oldest == 0 && n > 0 {
+				t.oldest = t.marks.WallAfter(t.end)
+			}
 			t.end, t.count, t.wall = m.Pos, t.count+int(n), m.Wall
 			return nil
 		}
@@ -417,6 +423,9 @@ func (t *track) take(rec *shm.Record, now time.Time) {
 	if t.count == 0 {
 		t.first = now
 	}
+	if t.oldest == 0 {
+		t.oldest = rec.Wall
+	}
 	t.count++
 	t.wall = rec.Wall
 }
@@ -432,7 +441,7 @@ func (d *sinkDriver) submit(t *track, op ring.Op, from, to shm.Position) error {
 	err := d.proc.Submit(ring.Request{Batch: d.batch, Op: op, Journal: uint32(index), Epoch: uint32(t.j.Epoch()), From: from, To: to})
 	switch {
 	case err == nil:
-		t.flying = true
+		t.flying, t.since = true, time.Now()
 	case errors.Is(err, host.ErrNotOpen):
 		d.opened = false
 	case !errors.Is(err, host.ErrFull):
@@ -457,9 +466,16 @@ func (d *sinkDriver) results() error {
 		}
 		t := d.tracks[r.Request.Journal]
 		t.flying = false
+		if took := &d.meter.write; !r.Lost {
+			if r.Request.Op == ring.OpFlush {
+				took = &d.meter.flush
+			}
+			took.Observe(time.Since(t.since))
+		}
 		switch {
 		case r.Lost:
 			d.opened = false
+			d.meter.repeated.Add(1)
 		case r.Failed:
 			d.failed(t, r)
 		default:
@@ -494,6 +510,17 @@ func (d *sinkDriver) done(t *track, r *host.Result) error {
 	} else {
 		d.Rolls.Add(1)
 	}
+	now := time.Now()
+	if t.oldest == 0 { // a range that was begun by a process before this one
+		if wall, ok, err := t.j.WallAfter(t.st.Cursor); ok && err == nil {
+			t.oldest = wall
+		}
+	}
+	if t.oldest != 0 {
+		d.meter.commit.Observe(now.Sub(time.Unix(0, t.oldest)))
+		t.oldest = 0
+	}
+	d.meter.committed.Store(now.UnixNano())
 	t.st.Cursor, t.st.IntentFrom, t.st.IntentTo, t.st.Epoch = r.Request.To, 0, 0, t.j.Epoch()
 	t.sent, t.count = r.Request.To, 0
 	if t.end < t.sent { // a batch of a run before this one: the scan had not come so far
@@ -525,6 +552,7 @@ func (d *sinkDriver) failed(t *track, r *host.Result) {
 	err := r.Err()
 	switch r.Kind {
 	case fault.Stop, fault.Skip:
+		d.meter.refused.Add(1)
 		d.fatal = fmt.Errorf("engine: sink %s: %s of %d to %d of %s is refused: %w", d.p.Name, r.Request.Op, r.Request.From, r.Request.To, t.name, err)
 		return
 	}
@@ -533,6 +561,7 @@ func (d *sinkDriver) failed(t *track, r *host.Result) {
 	wait = wait/2 + rand.N(wait/2+1)
 	t.tries++
 	t.again = time.Now().Add(max(wait, r.After))
+	d.meter.backoff.Store(t.again.UnixNano())
 	d.log.Warn().Err(err).Dur("wait", time.Until(t.again)).Uint64("from", r.Request.From).Uint64("to", r.Request.To).Msg("the store refused a batch; it is tried again")
 }
 
