@@ -74,6 +74,9 @@ func TestMetrics(t *testing.T) {
 		"book_tracked": 1, "book_synced": 1, "book_updates_total applied": 2, "book_updates_total stale": 0, "book_updates_total unsynced": 0,
 		"book_resync_seconds": 1, "book_crossed_total": 0,
 	})
+	b.frame(1, func(o *source.Out) { o.Rejected([]byte("1"), []byte("no such symbol")) })
+	b.frame(1, func(o *source.Out) { o.Maintenance("back at noon") })
+	b.metrics(map[string]float64{"flow_notices_total rejected": 1, "flow_notices_total maintenance": 1})
 	// The connection breaks a second later: both streams are lost, and the
 	// book's next snapshot comes after two more.
 	b.wall += 1e9
