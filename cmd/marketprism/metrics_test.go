@@ -70,9 +70,9 @@ const (
 
 const metricsFeed = "binance-spot"
 
-func newMetricsRun(t *testing.T) *metricsRun {
+func newMetricsRun(t *testing.T, rate float64, maxSize, segmentSize string) *metricsRun {
 	r := &metricsRun{rig: &rig{t: t, dir: t.TempDir(), done: make(chan error, 1)}, began: time.Now()}
-	e, err := emulator.New(emulator.Options{Venue: "binance", Rate: 2000, Ledger: emulator.LedgerOptions{Path: filepath.Join(r.dir, "ledger")}})
+	e, err := emulator.New(emulator.Options{Venue: "binance", Rate: rate, Ledger: emulator.LedgerOptions{Path: filepath.Join(r.dir, "ledger")}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,8 +87,8 @@ func newMetricsRun(t *testing.T) *metricsRun {
   data_dir = "data"
   listen   = %q
   journal {
-    max_size     = "256MiB"
-    segment_size = "1MiB"
+    max_size     = %q
+    segment_size = %q
   }
 }
 source "binance" "md" {
@@ -113,7 +113,7 @@ sink "parquet" "lake" {
 sink "null" "top" {
   input = processor.book_snapshot.top
 }
-`, r.admin, e.URL(), e.HTTPURL())
+`, r.admin, maxSize, segmentSize, e.URL(), e.HTTPURL())
 	if err := os.WriteFile(filepath.Join(r.dir, "p.hcl"), []byte(pipeline), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -185,6 +185,24 @@ func (r *metricsRun) kill(pid int, sig syscall.Signal) {
 	}
 }
 
+// breakStore makes the lake refuse what it is given, until mend is called.
+func (r *metricsRun) breakStore() (mend func()) {
+	r.t.Helper()
+	must := func(err error) {
+		r.t.Helper()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	dir := filepath.Join(r.dir, "lake")
+	must(os.Rename(dir, dir+".away"))
+	must(os.WriteFile(dir, nil, 0o644))
+	return func() {
+		must(os.Remove(dir))
+		must(os.Rename(dir+".away", dir))
+	}
+}
+
 func (r *metricsRun) live() {
 	t := r.t
 	r.start()
@@ -218,24 +236,13 @@ func (r *metricsRun) live() {
 	r.whole()
 
 	// The store refuses, and takes again.
-	lake := filepath.Join(r.dir, "lake")
-	if err := os.Rename(lake, lake+".away"); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(lake, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
 	began := time.Now()
+	mend := r.breakStore()
 	r.refused = r.until("the store to refuse and wait", func(s scrape) bool {
 		return s.of("sink_retries_total", "sink", "parquet.lake") >= 2 && s.of("sink_backoff_seconds", "sink", "parquet.lake") > 0
 	})
 	r.store = time.Since(began)
-	if err := os.Remove(lake); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(lake+".away", lake); err != nil {
-		t.Fatal(err)
-	}
+	mend()
 	rolls := r.refused.of("sink_rolls_total", "sink", "parquet.lake")
 	r.reaches(rolls+1, "sink_rolls_total", "sink", "parquet.lake")
 
@@ -343,7 +350,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("the check of marketprism_%s is of a metric that there isn't", name)
 		}
 	}
-	r := newMetricsRun(t)
+	r := newMetricsRun(t, 2000, "256MiB", "1MiB")
 	r.live()
 	for _, name := range slices.Sorted(maps.Keys(metricChecks)) {
 		t.Run(name, func(t *testing.T) {
@@ -368,4 +375,43 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	checkScrape(t, r.end.text)
+}
+
+// TestMetricsOfLoss lets retention pass a sink whose store refuses: journals so
+// small that they are full within seconds.
+func TestMetricsOfLoss(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	r := newMetricsRun(t, 10_000, "8MiB", "1MiB")
+	r.start()
+	r.whole()
+	c := &check{t, r}
+	mend := r.breakStore()
+	passed := r.reaches(12, "journal_readers_passed_total", "journal", "records")
+	c.equal(passed, 0, "sink_until_dropped_seconds", "sink", lake)
+	c.between(passed, 12<<20, 40<<20, "sink_lag_bytes", "sink", lake)
+	c.equal(passed, 8<<20, "journal_max_bytes", "journal", "records")
+	c.between(passed, 6<<20, 8<<20, "journal_used_bytes", "journal", "records")
+	c.between(passed, 2, 1e4, "journal_segments_dropped_total", "journal", "records")
+	c.between(passed, 0.01, time.Since(r.began).Seconds(), "journal_retained_seconds", "journal", "records")
+	c.between(passed, 0, 5, "journal_fill_seconds", "journal", "records") // it is full for good
+	c.between(passed, 2, 30, "sink_lag_seconds", "sink", lake)
+	c.equal(passed, 0, "sink_dropped_total", "sink", top)
+	mend()
+	// What is gone is dropped; a batch that was being read when it went is
+	// refused, which ends the sink. Either is told.
+	end := r.until("the loss to be told", func(s scrape) bool {
+		return s.of("sink_dropped_total", "sink", lake)+s.of("sink_refused_total", "sink", lake) > 0
+	})
+	c.between(end, 0, 1, "sink_refused_total", "sink", lake)
+	c.equal(end, 0, "sink_refused_total", "sink", top)
+	if n, have := end.of("flow_records_total"), end.of("sink_records_total", "sink", lake); have >= n {
+		t.Errorf("the sink got %v records of %v, some were dropped", have, n)
+	}
+	if err := r.cmd.Process.Kill(); err != nil { // a sink that has ended doesn't drain
+		t.Fatal(err)
+	}
+	<-r.exited
+	r.cmd = nil
 }

@@ -151,7 +151,7 @@ func (d *sinkDriver) report(m *telemetry.Emitter) {
 	for _, t := range d.tracks {
 		cursor := t.slot.Load().Cursor
 		left = min(left, t.j.UntilPassed(cursor))
-		if wall, ok, err := t.j.WallAfter(cursor); ok && err == nil {
+		if wall, ok, err := t.j.WallAfter(max(cursor, t.j.Oldest())); ok && err == nil {
 			age = max(age, now.Sub(time.Unix(0, wall)))
 		}
 	}

@@ -320,6 +320,8 @@ func (d *sinkDriver) advance(t *track, now time.Time, draining bool) (wait time.
 	limit := noLimit
 	if intent {
 		limit = t.st.IntentTo
+	} else if roll && t.count == 0 && !draining && t.sent > t.st.Cursor && d.untilRoll(t, now) <= 0 {
+		return -1, true, d.roll(t) // before more is gathered: under load more is always there
 	}
 	if err := d.scan(t, now, limit); err != nil {
 		return -1, true, err
@@ -341,26 +343,39 @@ func (d *sinkDriver) advance(t *track, now time.Time, draining bool) (wait time.
 		wait = -1
 	}
 	if roll && t.sent > t.st.Cursor && t.count == 0 {
-		due := t.roll.Add(time.Duration(d.p.Roll.Every)).Sub(now)
-		if due <= 0 || t.bytes >= d.p.Roll.MaxBytes || draining {
-			// What the files will hold must outlive a power failure: records that
-			// were derived again behind it would be there twice.
-			if d.e.plan.Sync != "process" {
-				if err := errors.Join(d.e.registry.Sync(), t.j.Sync()); err != nil {
-					return -1, true, err
-				}
-			}
-			t.st.IntentFrom, t.st.IntentTo, t.st.Batch = t.st.Cursor, t.sent, t.st.Batch+1
-			if err := t.slot.Commit(t.st); err != nil {
-				return -1, true, err
-			}
-			return -1, true, d.submit(t, ring.OpFlush, t.st.Cursor, t.sent)
+		due := d.untilRoll(t, now)
+		if due <= 0 || draining {
+			return -1, true, d.roll(t)
 		}
 		if wait < 0 || due < wait {
 			wait = due
 		}
 	}
 	return wait, t.count > 0 || roll && t.sent > t.st.Cursor, nil
+}
+
+// untilRoll is how long until what was written is due to be committed.
+func (d *sinkDriver) untilRoll(t *track, now time.Time) time.Duration {
+	if t.bytes >= d.p.Roll.MaxBytes {
+		return 0
+	}
+	return t.roll.Add(time.Duration(d.p.Roll.Every)).Sub(now)
+}
+
+// roll has the sink commit what was written.
+func (d *sinkDriver) roll(t *track) error {
+	// What the files will hold must outlive a power failure: records that were
+	// derived again behind it would be there twice.
+	if d.e.plan.Sync != "process" {
+		if err := errors.Join(d.e.registry.Sync(), t.j.Sync()); err != nil {
+			return err
+		}
+	}
+	t.st.IntentFrom, t.st.IntentTo, t.st.Batch = t.st.Cursor, t.sent, t.st.Batch+1
+	if err := t.slot.Commit(t.st); err != nil {
+		return err
+	}
+	return d.submit(t, ring.OpFlush, t.st.Cursor, t.sent)
 }
 
 // scan extends the batch being gathered over what the journal has, up to the
