@@ -6,7 +6,7 @@ FUZZ    ?= 60s
 KILLS   ?= 500
 export CGO_ENABLED ?= 0
 
-.PHONY: build quickstart test check vet race fuzz bench bench-e2e kill clean
+.PHONY: build quickstart test check vet docs monitoring race fuzz bench bench-e2e kill clean
 
 build:
 	$(GO) build -trimpath -o $(BIN) ./cmd/marketprism
@@ -25,6 +25,14 @@ vet:
 	$(GO) vet $(PKGS)
 
 check: test
+
+# What is generated from the code: a test fails where it is old.
+docs: build
+	$(BIN) metrics doc > docs/metrics.md
+
+# Alert and recording rules, with their unit tests; the tests do it as well.
+monitoring:
+	docs/monitoring/check.sh
 
 # The race detector needs a C compiler.
 race:

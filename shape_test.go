@@ -88,7 +88,7 @@ var within = map[string][]string{
 	"runtime/sched":     {"runtime/telemetry"},
 	"runtime/memory":    {"runtime/telemetry"},
 	"runtime/plan":      {"runtime/pipefile"},
-	"runtime/flow":      {"runtime/book"},
+	"runtime/flow":      {"runtime/book", "runtime/telemetry"},
 	"runtime/process":   {"runtime/book", "runtime/flow"},
 }
 

@@ -143,7 +143,7 @@ func (r *rig) status() (s engine.Status, ok bool) {
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	return s, err == nil && json.Unmarshal(b, &s) == nil && len(s.Feeds) == 1 && len(s.Sinks) == 1
+	return s, err == nil && json.Unmarshal(b, &s) == nil && len(s.Feeds) == 1 && len(s.Sinks) > 0
 }
 
 func (r *rig) wait(what string, ok func(engine.Status) bool) engine.Status {

@@ -26,7 +26,7 @@ func runCommand(g *global) *cobra.Command {
 	var duration, drain time.Duration
 	var restarts int
 	var backoff time.Duration
-	var quiet bool
+	var quiet, untimed bool
 	var profile string
 	c := &cobra.Command{Use: "run FILE|DIRECTORY", Short: "Collect: run a pipeline until it is stopped",
 		Long: `Runs a pipeline until SIGTERM or SIGINT, then drains: it stops reading, writes
@@ -47,7 +47,7 @@ a pipeline that is invalid is told and changes nothing.`,
 			if err := report(g, diags); err != nil {
 				return err
 			}
-			o := runOptions{plan: pl, proxy: p.Settings.Proxy, log: log, duration: duration, drain: drain, load: f.loader(args[0], log),
+			o := runOptions{plan: pl, proxy: p.Settings.Proxy, log: log, duration: duration, drain: drain, load: f.loader(args[0], log), untimed: untimed,
 				host: host.Options{Restart: host.Budget{Restarts: restarts, MaxBackoff: backoff}}}
 			if !quiet && term.IsTerminal(int(os.Stderr.Fd())) && g.logFormat != "json" {
 				o.progress = newProgress(os.Stderr, colour(g, os.Stderr))
@@ -69,6 +69,8 @@ a pipeline that is invalid is told and changes nothing.`,
 	c.Flags().IntVar(&restarts, "plugin-restarts", 0, "restarts of a plugin within 10 minutes before it is quarantined (10 if 0)")
 	c.Flags().StringVar(&profile, "cpuprofile", "", "write a CPU profile of the runtime process to this file")
 	c.Flags().DurationVar(&backoff, "plugin-backoff", 0, "longest wait before a plugin is started again (10s if 0)")
+	c.Flags().BoolVar(&untimed, "untimed", false, "take no latencies of records: what they cost is the difference")
+	_ = c.Flags().MarkHidden("untimed")
 	c.Flags().BoolVar(&quiet, "quiet", false, "no progress on the terminal")
 	return c
 }
@@ -82,6 +84,7 @@ type runOptions struct {
 	drain    time.Duration
 	progress *progress
 	load     func(context.Context) (*plan.Plan, string, pipefile.Diagnostics) // reads the pipeline again; nil: it can't be
+	untimed  bool
 }
 
 // loader reads the same pipeline again, with the same variables.
@@ -130,7 +133,7 @@ func runPlan(ctx context.Context, o runOptions) error {
 		return err
 	}
 	e, err := engine.New(engine.Options{Plan: o.plan, Proxy: o.proxy, Host: o.host, Logger: o.log, Metrics: telemetry.NewRegistry(),
-		Build: build(), WorkDir: wd, Drain: o.drain, Load: o.load})
+		Build: build(), WorkDir: wd, Drain: o.drain, Load: o.load, Untimed: o.untimed})
 	if err != nil {
 		return err
 	}

@@ -158,7 +158,7 @@ func (e *Engine) sinkList() []any {
 		o := sinkStatus{SinkStatus: s}
 		for _, d := range sinks {
 			if d.p.Name == s.Name {
-				if h := d.Delay.Snapshot(); h.Count > 0 {
+				if h := d.meter.commit.Snapshot(); h.Count > 0 {
 					o.Delay = &latency{seconds(h.Quantile(0.5)), seconds(h.Quantile(0.99)), seconds(h.Mean()), h.Count}
 				}
 			}

@@ -51,6 +51,9 @@ type Options struct {
 	Build   string
 	WorkDir string        // where sinks' relative paths start
 	Drain   time.Duration // for going down; 30 s if zero
+	// Untimed leaves out the latencies that a lane takes of each record: what
+	// they cost is the difference. A replay takes none.
+	Untimed bool
 	// Replay, if set, feeds the frames journals in place of connections; it is
 	// called once for each feed, and the engine drains when all have returned.
 	Replay func(ctx context.Context, feed string, j *journal.Journal) error

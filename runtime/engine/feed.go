@@ -46,15 +46,18 @@ type feed struct {
 	at              framesAt
 	lane            *flow.Lane
 	src             *host.Source
-	conn            *conn.Feed // nil in a replay
+	conn            *conn.Feed     // nil in a replay
+	framesConn      *framesJournal // conn's
 	wanted          atomic.Pointer[wanted]
 
 	begun        uint64                   // frames tail when it was opened
 	checkpointAt uint64                   // frame position of the last checkpoint
 	checkpoint   int64                    // frames bytes between checkpoints
 	wake         atomic.Pointer[[]func()] // of the sinks that read what it makes
-	ended        atomic.Bool              // nothing waits for room on the disk any more
-	fullSince    atomic.Int64             // ns when the disk was full; 0: it isn't
+
+	checkpointMeter checkpointMeter
+	ended           atomic.Bool  // nothing waits for room on the disk any more
+	fullSince       atomic.Int64 // ns when the disk was full; 0: it isn't
 
 	mu    sync.Mutex
 	state string // starting, running, stopped: why
@@ -229,7 +232,8 @@ func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
 		return err
 	}
 	s := flow.Settings{Venue: f.p.Venue, Market: f.p.Market, Channels: slices.Clone(f.p.Manifest.Channels), Depth: func(string) int { return bookDepth }, Registry: f.e.registry,
-		Frames: &f.at, Records: &patient{f, f.records}, DeriveBBO: derive, Logger: f.log}
+		Frames: &f.at, Records: &patient{f, f.records}, DeriveBBO: derive, Logger: f.log,
+		Untimed: f.e.opt.Untimed || f.e.opt.Replay != nil}
 	if f.e.opt.Replay == nil {
 		s.Actions, s.LiveFrom = f, f.begun
 	}
@@ -330,6 +334,8 @@ func (f *feed) restore(s flow.Settings, framesRec, recordsRec journal.Recovery) 
 		}
 		if err == nil {
 			f.checkpointAt = at[i]
+			f.checkpointMeter.at.Store(int64(at[i]))
+			f.checkpointMeter.wall.Store(time.Now().UnixNano())
 			return true, nil
 		}
 		f.log.Warn().Err(err).Uint64("checkpoint", at[i]).Msg("checkpoint can't be used; the one before is tried")
@@ -395,8 +401,9 @@ func (f *feed) prepare(budgets *conn.Budgets, proxy string) error {
 	if err != nil || f.e.opt.Replay != nil {
 		return err
 	}
+	f.framesConn = &framesJournal{j: f.frames, full: f.diskFull, done: &f.lane.Counts.Next, max: f.backlog()}
 	f.conn, err = conn.New(conn.Settings{Venue: f.p.Venue, Spec: f.p.Spec, Channels: f.channelSpecs(), Config: f.p.Config, Renderer: f.src,
-		Frames: &framesJournal{j: f.frames, full: f.diskFull, done: &f.lane.Counts.Next, max: f.backlog()}, Budgets: budgets, Logger: f.log, Events: f.event, Latency: conn.Latency(f.plan.Latency), Gather: gather,
+		Frames: f.framesConn, Budgets: budgets, Logger: f.log, Events: f.event, Latency: conn.Latency(f.plan.Latency), Gather: gather,
 		Proxy: proxy, CatalogueEvery: f.catalogueEvery()})
 	if err != nil {
 		return err

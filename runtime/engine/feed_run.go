@@ -180,7 +180,14 @@ func (f *feed) ring() {
 	}
 }
 
-func (f *feed) writeCheckpoint() error {
+func (f *feed) writeCheckpoint() (err error) {
+	began, c := time.Now(), &f.checkpointMeter
+	defer func() {
+		c.took.Observe(time.Since(began))
+		if err != nil {
+			c.errors.Add(1)
+		}
+	}()
 	if err := f.e.registry.Sync(); err != nil {
 		return err
 	}
@@ -194,6 +201,9 @@ func (f *feed) writeCheckpoint() error {
 		return err
 	}
 	f.checkpointAt = at
+	c.writes.Add(1)
+	c.at.Store(int64(at))
+	c.wall.Store(time.Now().UnixNano())
 	f.frames.Hold("checkpoint", at)
 	return flow.DropCheckpoints(dir, f.frames.Oldest())
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/marketprism/marketprism/runtime/journal"
 	"github.com/marketprism/marketprism/runtime/pipefile"
 	"github.com/marketprism/marketprism/runtime/plan"
-	"github.com/marketprism/marketprism/runtime/telemetry"
 	"github.com/marketprism/marketprism/sdk/fault"
 	sinkapi "github.com/marketprism/marketprism/sdk/sink"
 	"github.com/marketprism/marketprism/sdk/wire"
@@ -58,8 +57,8 @@ type sinkDriver struct {
 	res      []host.Result
 
 	Records, Batches, Rolls, Retries, Passed atomic.Int64
-	CommitWall                               atomic.Int64        // receive time of the last record committed
-	Delay                                    telemetry.Histogram // from that to its commit
+	CommitWall                               atomic.Int64 // receive time of the last record committed
+	meter                                    sinkMeter
 
 	fatal error
 
@@ -85,6 +84,8 @@ type track struct {
 	count  int          // records of it
 	first  time.Time    // when its first record was seen
 	wall   int64        // receive time of its last record
+	oldest int64        // receive time of the first record behind the cursor; 0: not known
+	since  time.Time    // the request under way was made
 	roll   time.Time    // when the first record after the last roll was written
 	bytes  int64        // pending in the sink
 	flying bool         // a request is unanswered
@@ -162,7 +163,7 @@ const noLimit = ^uint64(7)
 
 // rewind goes back to the cursor: what was written and not committed is gone.
 func (t *track) rewind() {
-	t.sent, t.end, t.count, t.bytes, t.flying = t.st.Cursor, t.st.Cursor, 0, 0, false
+	t.sent, t.end, t.count, t.bytes, t.flying, t.oldest = t.st.Cursor, t.st.Cursor, 0, 0, false, 0
 	_ = t.reader.Reset(t.st.Cursor, noLimit) // no I/O
 }
 
@@ -346,6 +347,8 @@ func (d *sinkDriver) advance(t *track, now time.Time, draining bool) (wait time.
 	limit := noLimit
 	if intent {
 		limit = t.st.IntentTo
+	} else if roll && t.count == 0 && !draining && t.sent > t.st.Cursor && d.untilRoll(t, now) <= 0 {
+		return -1, true, d.roll(t) // before more is gathered: under load more is always there
 	}
 	if err := d.scan(t, now, limit); err != nil {
 		return -1, true, err
@@ -367,26 +370,39 @@ func (d *sinkDriver) advance(t *track, now time.Time, draining bool) (wait time.
 		wait = -1
 	}
 	if roll && t.sent > t.st.Cursor && t.count == 0 {
-		due := t.roll.Add(time.Duration(d.p.Roll.Every)).Sub(now)
-		if due <= 0 || t.bytes >= d.p.Roll.MaxBytes || draining {
-			// What the files will hold must outlive a power failure: records that
-			// were derived again behind it would be there twice.
-			if d.plan.Sync != "process" {
-				if err := errors.Join(d.e.registry.Sync(), t.j.Sync()); err != nil {
-					return -1, true, err
-				}
-			}
-			t.st.IntentFrom, t.st.IntentTo, t.st.Batch = t.st.Cursor, t.sent, t.st.Batch+1
-			if err := t.slot.Commit(t.st); err != nil {
-				return -1, true, err
-			}
-			return -1, true, d.submit(t, ring.OpFlush, t.st.Cursor, t.sent)
+		due := d.untilRoll(t, now)
+		if due <= 0 || draining {
+			return -1, true, d.roll(t)
 		}
 		if wait < 0 || due < wait {
 			wait = due
 		}
 	}
 	return wait, t.count > 0 || roll && t.sent > t.st.Cursor, nil
+}
+
+// untilRoll is how long until what was written is due to be committed.
+func (d *sinkDriver) untilRoll(t *track, now time.Time) time.Duration {
+	if t.bytes >= d.p.Roll.MaxBytes {
+		return 0
+	}
+	return t.roll.Add(time.Duration(d.p.Roll.Every)).Sub(now)
+}
+
+// roll has the sink commit what was written.
+func (d *sinkDriver) roll(t *track) error {
+	// What the files will hold must outlive a power failure: records that were
+	// derived again behind it would be there twice.
+	if d.plan.Sync != "process" {
+		if err := errors.Join(d.e.registry.Sync(), t.j.Sync()); err != nil {
+			return err
+		}
+	}
+	t.st.IntentFrom, t.st.IntentTo, t.st.Batch = t.st.Cursor, t.sent, t.st.Batch+1
+	if err := t.slot.Commit(t.st); err != nil {
+		return err
+	}
+	return d.submit(t, ring.OpFlush, t.st.Cursor, t.sent)
 }
 
 // scan extends the batch being gathered over what the journal has, up to the
@@ -400,6 +416,9 @@ func (d *sinkDriver) scan(t *track, now time.Time, limit shm.Position) error {
 		if m, n, ok := t.marks.After(t.end, int64(d.p.Batch.MaxRecords-t.count)); ok {
 			if t.count == 0 && n > 0 {
 				t.first = now
+			}
+			if t.oldest == 0 && n > 0 {
+				t.oldest = t.marks.WallAfter(t.end)
 			}
 			t.end, t.count, t.wall = m.Pos, t.count+int(n), m.Wall
 			return nil
@@ -449,6 +468,9 @@ func (t *track) take(rec *shm.Record, now time.Time) {
 	if t.count == 0 {
 		t.first = now
 	}
+	if t.oldest == 0 {
+		t.oldest = rec.Wall
+	}
 	t.count++
 	t.wall = rec.Wall
 }
@@ -464,7 +486,7 @@ func (d *sinkDriver) submit(t *track, op ring.Op, from, to shm.Position) error {
 	err := d.proc.Submit(ring.Request{Batch: d.batch, Op: op, Journal: uint32(index), Epoch: uint32(t.j.Epoch()), From: from, To: to})
 	switch {
 	case err == nil:
-		t.flying = true
+		t.flying, t.since = true, time.Now()
 	case errors.Is(err, host.ErrNotOpen):
 		d.opened = false
 	case !errors.Is(err, host.ErrFull):
@@ -489,9 +511,16 @@ func (d *sinkDriver) results() error {
 		}
 		t := d.tracks[r.Request.Journal]
 		t.flying = false
+		if took := &d.meter.write; !r.Lost {
+			if r.Request.Op == ring.OpFlush {
+				took = &d.meter.flush
+			}
+			took.Observe(time.Since(t.since))
+		}
 		switch {
 		case r.Lost:
 			d.opened = false
+			d.meter.repeated.Add(1)
 		case r.Failed:
 			d.failed(t, r)
 		default:
@@ -526,6 +555,17 @@ func (d *sinkDriver) done(t *track, r *host.Result) error {
 	} else {
 		d.Rolls.Add(1)
 	}
+	now := time.Now()
+	if t.oldest == 0 { // a range that was begun by a process before this one
+		if wall, ok, err := t.j.WallAfter(t.st.Cursor); ok && err == nil {
+			t.oldest = wall
+		}
+	}
+	if t.oldest != 0 {
+		d.meter.commit.Observe(now.Sub(time.Unix(0, t.oldest)))
+		t.oldest = 0
+	}
+	d.meter.committed.Store(now.UnixNano())
 	t.st.Cursor, t.st.IntentFrom, t.st.IntentTo, t.st.Epoch = r.Request.To, 0, 0, t.j.Epoch()
 	t.sent, t.count = r.Request.To, 0
 	if t.end < t.sent { // a batch of a run before this one: the scan had not come so far
@@ -536,11 +576,7 @@ func (d *sinkDriver) done(t *track, r *host.Result) error {
 	}
 	t.j.Hold("sink "+d.p.Name, t.st.Cursor)
 	d.CommitWall.Store(t.wall)
-	now := time.Now()
 	t.past.add(t.st.Cursor, now.UnixNano())
-	if t.wall > 0 {
-		d.Delay.Observe(now.Sub(time.Unix(0, t.wall)))
-	}
 	return nil
 }
 
@@ -562,6 +598,7 @@ func (d *sinkDriver) failed(t *track, r *host.Result) {
 	err := r.Err()
 	switch r.Kind {
 	case fault.Stop, fault.Skip:
+		d.meter.refused.Add(1)
 		d.fatal = fmt.Errorf("engine: sink %s: %s of %d to %d of %s is refused: %w", d.p.Name, r.Request.Op, r.Request.From, r.Request.To, t.name, err)
 		return
 	}
@@ -570,6 +607,7 @@ func (d *sinkDriver) failed(t *track, r *host.Result) {
 	wait = wait/2 + rand.N(wait/2+1)
 	t.tries++
 	t.again = time.Now().Add(max(wait, r.After))
+	d.meter.backoff.Store(t.again.UnixNano())
 	d.log.Warn().Err(err).Dur("wait", time.Until(t.again)).Uint64("from", r.Request.From).Uint64("to", r.Request.To).Msg("the store refused a batch; it is tried again")
 }
 

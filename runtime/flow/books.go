@@ -2,6 +2,7 @@ package flow
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/marketprism/marketprism/runtime/book"
 	"github.com/marketprism/marketprism/sdk/market"
@@ -25,6 +26,7 @@ func (l *Lane) newBook(i *market.Instrument, rule *source.BookRule) *book.Book {
 func (l *Lane) applyBook(in *instrument, st *stream, rule *source.BookRule, v market.View) {
 	if in.book == nil {
 		in.book = l.newBook(in.inst, rule)
+		in.brokenAt = l.recv
 		l.Counts.Books.Add(1)
 		l.bookFigures(in)
 	}
@@ -37,10 +39,14 @@ func (l *Lane) outcome(in *instrument, st *stream, rule *source.BookRule, o book
 	if now := in.book.Synced(); now != was {
 		if now {
 			l.Counts.BooksSynced.Add(1)
+			l.meter.resync.Observe(time.Duration(l.recv - in.brokenAt))
 		} else {
 			l.Counts.BooksSynced.Add(-1)
 		}
 		l.bookFigures(in)
+	}
+	if o.Cause != market.CauseNone {
+		in.brokenBy, in.brokenAt = o.Cause, l.recv
 	}
 	if !was && in.book.Synced() && st.Open.Cause != market.CauseNone {
 		l.closed(in, st, "snapshot", in.book.Seq(), l.recv, market.None)
@@ -54,7 +60,6 @@ func (l *Lane) outcome(in *instrument, st *stream, rule *source.BookRule, o book
 	if o.Cause != market.CauseNone {
 		detail := o.Reason
 		if o.Cause == market.CauseChecksum {
-			l.Counts.ChecksumsBad.Add(1)
 			detail = fmt.Sprintf("the venue's checksum is %d, ours %d", o.Want, o.Got)
 		}
 		l.openBook(in, st, o.Cause, o.FromSeq, o.ToSeq, o.Missing, detail)
@@ -82,7 +87,8 @@ func (l *Lane) openBook(in *instrument, st *stream, c market.Cause, from, to, mi
 	if st.Open.Cause != market.CauseNone {
 		return
 	}
-	l.countGap(in, st, 0)
+	l.countGap(in, st, c, 0)
+	l.meter.streams = true
 	fromTs := st.PrevRecv
 	ref := l.publish(in, market.Quality{Cause: c, Of: market.ChannelBook, FromSeq: from, ToSeq: to, FromTs: fromTs, ToTs: market.None,
 		Missing: missing, Ref: market.None, Detail: []byte(detail)})
@@ -93,9 +99,10 @@ func (l *Lane) openBook(in *instrument, st *stream, c market.Cause, from, to, mi
 // recover asks the outside for what mends a book.
 func (l *Lane) recover(in *instrument, need source.Recovery) {
 	l.Counts.Resyncs.Add(1)
-	s := l.figures(in, in.stream(market.ChannelBook, false, l.recv))
+	s := l.figures(in, l.stream(in, market.ChannelBook, false, l.recv))
 	s.resyncs++
 	l.touch(s)
+	l.meter.resyncs[in.brokenBy&(maxCauses-1)].Add(1)
 	in.need, in.needAt = need, l.recv
 	l.ask(in, need)
 }
@@ -144,7 +151,7 @@ func (l *Lane) resync(in *instrument, why string) {
 	if in.book == nil {
 		return
 	}
-	st := in.stream(market.ChannelBook, false, l.recv)
+	st := l.stream(in, market.ChannelBook, false, l.recv)
 	cause := market.CauseGap
 	if in.crossed {
 		cause = market.CauseCrossed
@@ -161,6 +168,7 @@ func (l *Lane) resync(in *instrument, why string) {
 func (l *Lane) void(in *instrument, c market.Cause) {
 	if in.book.Synced() {
 		l.Counts.BooksSynced.Add(-1)
+		in.brokenBy, in.brokenAt = c, l.recv
 	}
 	in.book.Void(c, l.bookOut)
 	l.bookFigures(in)

@@ -146,6 +146,7 @@ func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error
 				return 0, nil, fmt.Errorf("flow: %w: a book of %s, whose market has none", ErrCheckpoint, inst.Symbol)
 			}
 			in.book = l.newBook(inst, spec.Book)
+			in.brokenAt = s.Last
 			if err := in.book.Restore(si.Book); err != nil {
 				return 0, nil, fmt.Errorf("flow: %w: %w", ErrCheckpoint, err)
 			}
@@ -159,6 +160,7 @@ func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error
 	l.next, l.now, l.hour, l.remembered, l.stopping = s.Frames, s.Now, s.Hour, s.Remembered, s.Stopping
 	l.Counts.Next.Store(int64(l.next))
 	l.countBooks()
+	l.meter.streams = true
 	return s.Records, processors, nil
 }
 

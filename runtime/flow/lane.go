@@ -61,12 +61,13 @@ type Settings struct {
 	DeriveBBO  bool    // the venue has no bbo channel and a pipeline wants one
 	Processors []Processor
 	Logger     zerolog.Logger
+	Untimed    bool // take no latencies: a replay's say nothing
 }
 
 // Counts are a lane's counters; they are read while it runs.
 type Counts struct {
 	Entries, Records, Duplicates, Gaps, Missing, DecodeErrors atomic.Int64
-	Applied, Stale, Unsynced, Resyncs, ChecksumsBad, Crossed  atomic.Int64
+	Resyncs, Crossed                                          atomic.Int64
 	BooksSynced, Books, Diverged                              atomic.Int64
 	LastRecv                                                  atomic.Int64 // receive time of the last frame handled
 	Next                                                      atomic.Int64 // position behind it
@@ -101,6 +102,7 @@ type Lane struct {
 	scratch []byte
 	quality market.Quality
 	bookOut func(market.View)
+	meter   meter
 }
 
 // Remembered is a frame that a restarted decoder is fed first.
@@ -120,6 +122,9 @@ type instrument struct {
 	version uint64          // of the book: applied snapshots and updates
 	need    source.Recovery // what the book waits for, and since when
 	needAt  int64
+
+	brokenBy market.Cause // what voided the book last; CauseNone: it is new
+	brokenAt int64
 }
 
 // New makes a lane with empty state.
@@ -133,7 +138,14 @@ func New(s Settings) *Lane {
 			}
 		}
 	}
-	l.bookOut = func(v market.View) { l.emit(v) }
+	l.bookOut = func(v market.View) {
+		l.meter.judged(v.Flags())
+		l.emit(v)
+	}
+	l.meter.timed = !s.Untimed
+	if l.meter.timed {
+		l.meter.frames = make([]frameTime, 0, burstFrames)
+	}
 	return l
 }
 
@@ -168,6 +180,7 @@ func (l *Lane) Process(gen uint32, pos, next uint64, data []byte) error {
 	}
 	l.pos, l.index = pos, 0
 	l.Counts.Entries.Add(1)
+	before := l.out.Records
 	for len(data) > 0 {
 		if source.IsSignal(data) {
 			sig, n, err := source.ParseSignal(data)
@@ -191,6 +204,9 @@ func (l *Lane) Process(gen uint32, pos, next uint64, data []byte) error {
 	l.Counts.Next.Store(int64(next))
 	l.Counts.Records.Store(l.out.Records)
 	l.Counts.Diverged.Store(l.out.Diverged)
+	if n := l.out.Records - before; n > 0 && l.meter.timed && pos >= l.s.LiveFrom {
+		l.meter.frame(l.recv, uint32(n))
+	}
 	return l.out.Err
 }
 
@@ -219,7 +235,7 @@ func (l *Lane) record(v market.View) error {
 		l.late(v)
 		return nil
 	}
-	st := in.stream(v.Channel(), v.Flags()&market.FlagAggregate != 0, l.recv)
+	st := l.stream(in, v.Channel(), v.Flags()&market.FlagAggregate != 0, l.recv)
 	if l.duplicate(in, st, v) {
 		return nil
 	}
@@ -231,6 +247,7 @@ func (l *Lane) record(v market.View) error {
 	if figures == nil {
 		figures = l.figures(in, st)
 	}
+	l.meter.received(v, l.recv, l.pos >= l.s.LiveFrom)
 	switch v.Kind() {
 	case market.KindBookSnapshot, market.KindBookDelta:
 		if spec := l.specs[market.ChannelBook]; v.Channel() == market.ChannelBook && spec != nil && spec.Book != nil {
@@ -277,6 +294,9 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 		l.repeated(in, st)
 		return true
 	}
+	if old && v.Origin() == market.OriginLive {
+		l.meter.outOfOrder[st.Channel&(maxChannels-1)].Add(1)
+	}
 	missing := int64(0)
 	if numbered && !old && v.Origin() != market.OriginBackfill {
 		if st.LastSeq != market.None && seq > st.LastSeq+1 {
@@ -322,12 +342,16 @@ func (l *Lane) redundantBook(in *instrument, st *stream, v market.View, conn uin
 func (l *Lane) repeated(in *instrument, st *stream) {
 	st.Duplicates++
 	l.Counts.Duplicates.Add(1)
+	l.meter.duplicates[st.Channel&(maxChannels-1)].Add(1)
 	s := l.figures(in, st)
 	s.duplicates++
 	l.touch(s)
 }
 
-func (l *Lane) emit(v market.View) { l.out.Emit(v) }
+func (l *Lane) emit(v market.View) {
+	l.meter.made(v.Kind())
+	l.out.Emit(v)
+}
 
 // Output is the lane's way to the records journal.
 func (l *Lane) Output() *Output { return &l.out }
@@ -357,7 +381,7 @@ func (l *Lane) get(i market.Instrument) (*instrument, error) {
 	return in, nil
 }
 
-func (in *instrument) stream(ch market.Channel, aggregate bool, since int64) *stream {
+func (l *Lane) stream(in *instrument, ch market.Channel, aggregate bool, since int64) *stream {
 	for _, s := range in.streams {
 		if s.Channel == ch && s.Aggregate == aggregate {
 			return s
@@ -365,6 +389,7 @@ func (in *instrument) stream(ch market.Channel, aggregate bool, since int64) *st
 	}
 	s := newStream(ch, aggregate, since)
 	in.streams = append(in.streams, s)
+	l.meter.streams = true
 	return s
 }
 
@@ -413,9 +438,11 @@ func (l *Lane) signal(s source.Signal) error {
 			return fmt.Errorf("more than %d remembered frames", maxRemembered)
 		}
 	case source.SignalMaintenance:
+		l.meter.notices[market.CauseMaintenance].Add(1)
 		l.feedQuality(market.CauseMaintenance, string(s.Text))
 		l.act(s)
 	case source.SignalRejected:
+		l.meter.notices[market.CauseRejected].Add(1)
 		l.feedQuality(market.CauseRejected, string(s.Text))
 		l.act(s)
 	case source.SignalEcho:

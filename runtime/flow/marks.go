@@ -38,6 +38,18 @@ func (m *Marks) Last() uint64 {
 	return m.ring[(m.n-1)%len(m.ring)].Pos
 }
 
+// WallAfter is the receive time of the first burst that ends behind pos; 0 if it
+// is not known.
+func (m *Marks) WallAfter(pos uint64) int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := m.search(pos + 1)
+	if i == m.n {
+		return 0
+	}
+	return m.ring[i%len(m.ring)].Wall
+}
+
 // Next is the position of the first mark behind pos; 0 if there is none.
 func (m *Marks) Next(pos uint64) uint64 {
 	m.mu.Lock()

@@ -42,9 +42,10 @@ func (l *Lane) feedQuality(c market.Cause, detail string) {
 }
 
 // countGap counts a gap of a stream, and how many messages it is known to miss.
-func (l *Lane) countGap(in *instrument, st *stream, missing int64) {
+func (l *Lane) countGap(in *instrument, st *stream, c market.Cause, missing int64) {
 	st.Gaps++
 	l.Counts.Gaps.Add(1)
+	l.meter.gaps[st.Channel&(maxChannels-1)][c&(maxCauses-1)].Add(1)
 	s := l.figures(in, st)
 	s.gaps++
 	l.touch(s)
@@ -57,6 +58,7 @@ func (l *Lane) countMissing(in *instrument, st *stream, missing int64) {
 	}
 	st.Missing += missing
 	l.Counts.Missing.Add(missing)
+	l.meter.missing[st.Channel&(maxChannels-1)].Add(uint64(missing))
 	s := l.figures(in, st)
 	s.missing += missing
 	l.touch(s)
@@ -64,7 +66,7 @@ func (l *Lane) countMissing(in *instrument, st *stream, missing int64) {
 
 // missed publishes a loss whose bounds are known already.
 func (l *Lane) missed(in *instrument, st *stream, c market.Cause, from, to, fromTs, toTs, missing int64, detail string) {
-	l.countGap(in, st, missing)
+	l.countGap(in, st, c, missing)
 	l.publish(in, market.Quality{Cause: c, Of: st.Channel, FromSeq: from, ToSeq: to, FromTs: fromTs, ToTs: toTs, Missing: missing,
 		Ref: market.None, Detail: []byte(detail)})
 	l.tell(in, st, &l.quality, false)
@@ -76,8 +78,9 @@ func (l *Lane) open(in *instrument, st *stream, c market.Cause, fromSeq, fromTs 
 		return
 	}
 	if c != market.CauseStopped { // an orderly end is no gap of the span that it ends
-		l.countGap(in, st, 0)
+		l.countGap(in, st, c, 0)
 	}
+	l.meter.streams = true
 	ref := l.publish(in, market.Quality{Cause: c, Of: st.Channel, FromSeq: fromSeq, ToSeq: market.None, FromTs: fromTs,
 		ToTs: market.None, Missing: market.None, Ref: market.None, Detail: []byte(detail)})
 	l.tell(in, st, &l.quality, true)
@@ -102,6 +105,7 @@ func (l *Lane) close(in *instrument, st *stream, v market.View, missing int64) {
 func (l *Lane) closed(in *instrument, st *stream, how string, toSeq, toTs, missing int64) {
 	o := st.Open
 	st.Open = openGap{}
+	l.meter.streams = true
 	l.publish(in, market.Quality{Cause: o.Cause, Of: st.Channel, FromSeq: o.FromSeq, ToSeq: toSeq, FromTs: o.FromTs, ToTs: toTs,
 		Missing: missing, Repaired: []byte(how), Ref: o.Ref})
 	l.tell(in, st, &l.quality, false)
@@ -266,7 +270,7 @@ func (l *Lane) note(n Note) error {
 				return err
 			}
 			in.gone &^= 1 << s.Channel
-			st := in.stream(s.Channel, s.Config.Bool("aggregate"), l.recv)
+			st := l.stream(in, s.Channel, s.Config.Bool("aggregate"), l.recv)
 			st.carry(l.conn)
 			l.figures(in, st)
 		}
@@ -274,6 +278,7 @@ func (l *Lane) note(n Note) error {
 		for _, s := range n.Subs {
 			if inst := l.s.Registry.Find(l.s.Venue, l.s.Market, s.Symbol); inst != nil && l.insts[inst.ID] != nil {
 				l.unsubscribed(l.insts[inst.ID], s.Channel, s.Config.Bool("aggregate"))
+				l.meter.streams = true
 			}
 		}
 	case NoteStale:

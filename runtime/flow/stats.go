@@ -180,9 +180,15 @@ func (l *Lane) observe(s *stats, v market.View) {
 // laneShare is the weight of the newest burst in the mean of receive to journal.
 const laneShare = 1.0 / 16
 
-// Publish stores what changed since the last time where Streams finds it. now is
-// the wall clock: the lane itself reads none.
+// Publish ends a burst: what was counted since the one before is shown to
+// Streams and Report. now is the wall clock; nothing that a lane makes depends
+// on it.
 func (l *Lane) Publish(now int64) {
+	l.meter.publish(now)
+	if l.meter.streams {
+		l.meter.streams = false
+		l.countStreams()
+	}
 	for _, s := range l.dirty {
 		s.dirty = false
 		if s.first != 0 { // of the burst's oldest record, which waited longest

@@ -132,6 +132,7 @@ const retireAfter = 5 * time.Second
 type Host struct {
 	opt      Options
 	confined sync.Once
+	vitals   sync.Map // label: *vitals
 }
 
 // New makes a host.

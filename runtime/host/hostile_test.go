@@ -184,6 +184,7 @@ func TestGarbageInRingQuarantines(t *testing.T) {
 			if len(l.got) > 0 {
 				t.Errorf("took %q", l.got)
 			}
+			metrics(t, l.src, map[string]float64{"up": 0, "quarantined": 1, "violations_total": 1, "restarts_total": 0, "hangs_total": 0, "resident_bytes": 0})
 		})
 	}
 }
@@ -253,6 +254,7 @@ func TestDeathSpendsTheBudget(t *testing.T) {
 	if l.starts != 3 || l.src.State().Phase != host.Quarantined {
 		t.Errorf("%d starts, %+v", l.starts, l.src.State())
 	}
+	metrics(t, l.src, map[string]float64{"up": 0, "quarantined": 1, "violations_total": 0, "restarts_total": 2})
 }
 
 func TestHangIsFound(t *testing.T) {
@@ -283,6 +285,8 @@ func TestHangIsFound(t *testing.T) {
 			if how == "stopped" {
 				l.until(func() bool { return len(l.got) == 2 })
 			}
+			metrics(t, l.src, map[string]float64{"up": 1, "quarantined": 0, "hangs_total": 1, "restarts_total": 1, "start_seconds": 2})
+			checkUsage(t, l.src)
 		})
 	}
 }

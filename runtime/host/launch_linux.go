@@ -91,7 +91,9 @@ func (h *Host) launch(ctx context.Context, s Spec, label string, files []*os.Fil
 	r := &processRunner{label: label, host: h, spec: s, files: files, exited: make(chan struct{})}
 	defer r.started()
 	log := h.opt.Logger.With().Str("plugin", label).Logger()
+	r.vitals = h.vitalsOf(label)
 	r.logs = newBridge(log, func(err error) { r.flooded(err) })
+	r.logs.lost = &r.vitals.logDropped
 	r.path, r.args = h.opt.Exe, append([]string{h.opt.Exe}, h.opt.Args(s.Kind, s.Name)...)
 	if s.Path != "" {
 		exe, err := sealedCopy(s.Path, s.SHA256)
@@ -160,6 +162,7 @@ type processRunner struct {
 	life    *os.File
 	stdout  *io.PipeReader
 	logs    *bridge
+	vitals  *vitals
 	flooded func(error)
 	exited  chan struct{}
 	status  string
@@ -235,6 +238,9 @@ func (r *processRunner) live(begun chan<- error) {
 		r.status = err.Error()
 	} else {
 		r.status = "exit status 0"
+	}
+	if st := r.cmd.ProcessState; st != nil {
+		r.vitals.end(st.UserTime() + st.SystemTime())
 	}
 	r.life.Close()
 	r.logs.wait()

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -36,6 +37,7 @@ const (
 type bridge struct {
 	log   zerolog.Logger
 	flood func(error)
+	lost  *atomic.Uint64 // lines dropped, if somebody counts them
 	done  chan struct{}
 
 	lines, bytes bucket
@@ -113,6 +115,9 @@ func (b *bridge) take(line []byte) {
 		b.since = now
 	}
 	b.dropped++
+	if b.lost != nil {
+		b.lost.Add(1)
+	}
 	b.droppedBytes += len(line)
 	if b.droppedBytes%maxLine < len(line) {
 		time.Sleep(dropPause)

@@ -232,6 +232,10 @@ func TestStderrFloodIsBounded(t *testing.T) {
 	if !strings.Contains(log.String(), "lines were dropped") {
 		t.Error("that lines were dropped was not logged")
 	}
+	// What is beyond the limit is a kilobyte a line.
+	if n := reported(l.src)["log_lines_dropped_total"]; n < 16<<20/1100 || n > 1_000_000 {
+		t.Errorf("%v lines dropped were counted", n)
+	}
 }
 
 func TestKilledSourceResumes(t *testing.T) {

@@ -70,6 +70,7 @@ type Sink struct {
 	h    *Host
 	spec SinkSpec
 	bell *ring.Bell
+	*vitals
 
 	next atomic.Pointer[sinkGeneration]
 	bad  chan error
@@ -121,7 +122,7 @@ func (h *Host) NewSink(spec SinkSpec) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sink{h: h, spec: spec, bell: bell, bad: make(chan error, 1), state: State{Phase: Idle, Since: time.Now()}}
+	s := &Sink{h: h, spec: spec, bell: bell, vitals: h.vitalsOf(spec.Label), bad: make(chan error, 1), state: State{Phase: Idle, Since: time.Now()}}
 	s.ready = s.hasWork
 	return s, nil
 }
@@ -206,6 +207,7 @@ func (s *Sink) interrupt() {
 // once runs one process to its end and returns why it ended.
 func (s *Sink) once(ctx context.Context) (err error) {
 	s.set(func(st *State) { st.Phase = Starting })
+	began := time.Now()
 	g := &sinkGeneration{}
 	g.users.Store(1)
 	defer func() { g.release() }()
@@ -256,6 +258,7 @@ func (s *Sink) once(ctx context.Context) (err error) {
 		st.Phase, st.Pid = Running, p.pid()
 		s.proc = p
 	})
+	s.start.Observe(time.Since(began))
 	s.next.Store(g)
 	s.interrupt()
 
@@ -320,6 +323,7 @@ func (s *Sink) watch(ctx context.Context, p *process, g *sinkGeneration, readers
 		case err := <-health:
 			asking = false
 			if err != nil {
+				s.hangs.Add(1)
 				p.kill(fmt.Errorf("it hangs: no progress for %v with a batch under way, and no answer: %w", time.Since(moved).Round(time.Millisecond), err))
 				return
 			}
@@ -336,6 +340,7 @@ func (s *Sink) watch(ctx context.Context, p *process, g *sinkGeneration, readers
 			}
 			g.ctl.Ring()
 			if now.Sub(moved) >= s.h.opt.WriteTimeout {
+				s.hangs.Add(1)
 				p.kill(fmt.Errorf("it hangs: a batch has been under way for %v", now.Sub(moved).Round(time.Millisecond)))
 				return
 			}
@@ -389,6 +394,7 @@ func (s *Sink) Results(dst []Result) ([]Result, error) {
 		for {
 			a, ok, err := g.box.Take()
 			if err != nil {
+				s.violations.Add(1)
 				select {
 				case s.bad <- err:
 				default:

@@ -327,6 +327,8 @@ func TestSinkHangIsFound(t *testing.T) {
 			if why := s.snk.State().Why; !strings.Contains(why, want) {
 				t.Errorf("why: %s", why)
 			}
+			metrics(t, s.snk, map[string]float64{"up": 1, "quarantined": 0, "hangs_total": 1, "restarts_total": 1, "start_seconds": 2})
+			checkUsage(t, s.snk)
 		})
 	}
 }
@@ -354,11 +356,12 @@ func TestSinkWaitsForItsStore(t *testing.T) {
 
 func TestSinkQuarantine(t *testing.T) {
 	for name, c := range map[string]struct {
-		config schema.Values
-		want   string
+		config     schema.Values
+		want       string
+		violations float64
 	}{
-		"badsink": {nil, "garbage in shared memory: 3 requests were answered of 0 made"},
-		"file":    {schema.Values{"refuse": true}, "test: refused"},
+		"badsink": {nil, "garbage in shared memory: 3 requests were answered of 0 made", 1},
+		"file":    {schema.Values{"refuse": true}, "test: refused", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -374,6 +377,7 @@ func TestSinkQuarantine(t *testing.T) {
 			if !errors.As(err, &q) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, not %q", err, c.want)
 			}
+			metrics(t, s.snk, map[string]float64{"up": 0, "quarantined": 1, "violations_total": c.violations})
 		})
 	}
 }

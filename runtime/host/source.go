@@ -44,6 +44,7 @@ type Source struct {
 	h    *Host
 	spec SourceSpec
 	bell *ring.Bell
+	*vitals
 
 	// Between Run and the lane.
 	next  atomic.Pointer[generation] // started, not yet taken by the lane
@@ -109,7 +110,7 @@ func (h *Host) NewSource(spec SourceSpec) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{h: h, spec: spec, bell: bell, start: make(chan begin, 1), bad: make(chan error, 1), changed: make(chan struct{}),
+	s := &Source{h: h, spec: spec, bell: bell, vitals: h.vitalsOf(spec.Label), start: make(chan begin, 1), bad: make(chan error, 1), changed: make(chan struct{}),
 		state: State{Phase: Idle, Since: time.Now()}}
 	s.controls = controls{s.running, h.opt.CallTimeout}
 	s.ready = s.hasWork
@@ -220,6 +221,7 @@ func (s *Source) once(ctx context.Context) error {
 	default:
 	}
 	s.set(func(st *State) { st.Phase = Starting })
+	began := time.Now()
 
 	consumer, err := ring.New(s.h.opt.RingBytes, b.from)
 	if err != nil {
@@ -258,6 +260,7 @@ func (s *Source) once(ctx context.Context) error {
 		st.Phase, st.Pid = Running, p.pid()
 		s.proc, s.desc = p, desc
 	})
+	s.vitals.start.Observe(time.Since(began))
 	s.next.Store(g)
 	s.interrupt()
 
@@ -301,6 +304,7 @@ func (s *Source) watch(ctx context.Context, p *process, g *generation, ctl *shm.
 			}
 			ctl.Ring()
 			if stalled := now.Sub(since); stalled >= s.h.opt.StallAfter {
+				s.hangs.Add(1)
 				p.kill(fmt.Errorf("it hangs: no progress for %v at position %d, with %d bytes of frames waiting",
 					stalled.Round(time.Millisecond), is.upto, tail-is.upto))
 				return
@@ -339,6 +343,9 @@ func (s *Source) Poll(b *Batch, maxBytes int) error {
 	g := s.cur
 	b.Generation, b.From = g.n, g.from
 	ended := g.ended.Load() // before the ring is looked at: nothing comes after it
+	if g.ring.Used() > s.h.opt.RingBytes/4*3 {
+		s.ringFull.Add(1)
+	}
 	err := g.ring.Poll(&b.Batch, maxBytes)
 	if err == nil {
 		err = s.check(b)
@@ -384,6 +391,7 @@ func (s *Source) Reject(err error) {
 }
 
 func (s *Source) reject(err error) {
+	s.violations.Add(1)
 	select {
 	case s.bad <- err:
 	default:

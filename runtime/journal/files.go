@@ -92,12 +92,14 @@ func (j *Journal) create(size uint64, base, prev shm.Position) (*segment, error)
 				j.opt.Logger.Error().Err(err).Msg("journal can't grow")
 			}
 			j.full, j.retryAt = err, time.Now().Add(retryFull)
+			j.noRoom.Store(true)
 		}
 		return nil, err
 	}
 	if j.full != nil {
 		j.opt.Logger.Info().Str("dir", j.opt.Dir).Msg("journal has room again")
 		j.full = nil
+		j.noRoom.Store(false)
 	}
 	return s, nil
 }

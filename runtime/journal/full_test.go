@@ -144,3 +144,19 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("%d records, want %d; %d gaps", want, n, gaps)
 	}
 }
+
+func TestDiskFullIsReported(t *testing.T) {
+	j, _ := open(t, Options{Dir: filepath.Join(smallDisk(t, "2m"), "j"), SegmentBytes: 256 << 10, MaxBytes: 64 << 20})
+	n := 0.0
+	var err error
+	for err == nil {
+		if _, err = j.Append(shm.Header{Kind: 1, Wall: 1}, make([]byte, 1000)); err == nil {
+			n++
+		}
+	}
+	metricsWanted{"records_total": n, "refused_total/disk_full": 1, "full": 1}.check(t, j)
+	free, size, err := Space(j.Dir())
+	if err != nil || free >= 256<<10 || size != 2<<20 {
+		t.Errorf("%d of %d bytes are free: %v", free, size, err)
+	}
+}

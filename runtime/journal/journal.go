@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/marketprism/marketprism/runtime/telemetry"
 	"github.com/marketprism/marketprism/sdk/wire/shm"
 )
 
@@ -74,6 +75,12 @@ type Journal struct {
 
 	holds holders
 	kicks chan struct{}
+
+	// For those who look from outside.
+	found    Recovery // constant after Open
+	noRoom   atomic.Bool
+	syncTime telemetry.Histogram
+	rate     rate
 }
 
 // segment is a segment file as its writer sees it.

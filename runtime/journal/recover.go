@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/marketprism/marketprism/sdk/wire/shm"
 )
@@ -67,6 +68,8 @@ func Open(opt Options) (*Journal, Recovery, error) {
 		}
 		return nil, rec, err
 	}
+	j.found = rec
+	j.rate.mid.at = time.Now()
 	return j, rec, nil
 }
 

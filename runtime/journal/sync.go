@@ -111,7 +111,10 @@ func (j *Journal) syncSegment(s *segment, pos shm.Position, header bool) error {
 	case s.failed:
 		err = fmt.Errorf("journal: %s: an earlier sync failed", s.path)
 	case from < to:
-		if err = j.msync(s.mem, from, to); err != nil {
+		began := time.Now()
+		err = j.msync(s.mem, from, to)
+		j.syncTime.Observe(time.Since(began))
+		if err != nil {
 			err = fmt.Errorf("journal: sync %s, positions %d to %d: %w", s.path, s.synced, pos, err)
 		}
 	}

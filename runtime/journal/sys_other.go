@@ -24,3 +24,6 @@ func syncRange([]byte, uint64, uint64) error   { return errSystem }
 func populate([]byte, uint64, uint64)          {}
 func syncDir(string) error                     { return errSystem }
 func bootID() (id [16]byte)                    { return id }
+
+// Space needs Linux.
+func Space(string) (free, size uint64, err error) { return 0, 0, errSystem }

@@ -175,6 +175,10 @@ func (c *Consumer) Ready() bool {
 // Empty says whether all that was committed is taken.
 func (c *Consumer) Empty() bool { return c.m.h.out.Load() == c.m.h.in.Load() }
 
+// Used is how many bytes of the ring are committed and not taken. It is of the
+// consumer's goroutine.
+func (c *Consumer) Used() int { return int(c.m.h.out.Load() - c.tail) }
+
 // Progress are the plugin's words as they stand, not to be trusted: they show
 // that it does something.
 func (c *Consumer) Progress() (committed, upto uint64) { return c.m.h.out.Load(), c.m.h.upto.Load() }
