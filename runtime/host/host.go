@@ -48,6 +48,7 @@ import (
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 	"github.com/marketprism/marketprism/sdk/wire"
+	"github.com/marketprism/marketprism/sdk/wire/heap"
 	"github.com/marketprism/marketprism/sdk/wire/shm"
 )
 
@@ -280,6 +281,12 @@ func (c controls) Requests(ctx context.Context, r source.RequestFor) (q []source
 // Health asks the process for its state.
 func (c controls) Health(ctx context.Context) (v wire.Health, err error) {
 	err = c.with(ctx, func(ctx context.Context, w *wire.Client) (err error) { v, err = w.Health(ctx); return err })
+	return v, err
+}
+
+// Heap asks the process which sites hold most of its heap.
+func (c controls) Heap(ctx context.Context) (v []heap.Site, err error) {
+	err = c.with(ctx, func(ctx context.Context, w *wire.Client) (err error) { v, err = w.Heap(ctx); return err })
 	return v, err
 }
 
