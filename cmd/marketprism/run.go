@@ -27,6 +27,7 @@ func runCommand(g *global) *cobra.Command {
 	var backoff time.Duration
 	var quiet bool
 	var profile string
+	var mem memoryRun
 	c := &cobra.Command{Use: "run FILE|DIRECTORY", Short: "Collect: run a pipeline until it is stopped",
 		Long: `Runs a pipeline until SIGTERM or SIGINT, then drains: it stops reading, writes
 what was read, and ends. A second signal stops at once; nothing that was read is
@@ -43,7 +44,7 @@ lost either way, the next start goes on where this one ended.`,
 			if err := report(g, diags); err != nil {
 				return err
 			}
-			o := runOptions{plan: pl, proxy: p.Settings.Proxy, log: log, duration: duration, drain: drain,
+			o := runOptions{plan: pl, proxy: p.Settings.Proxy, log: log, duration: duration, drain: drain, memory: mem.options(),
 				host: host.Options{Restart: host.Budget{Restarts: restarts, MaxBackoff: backoff}}}
 			if !quiet && term.IsTerminal(int(os.Stderr.Fd())) && g.logFormat != "json" {
 				o.progress = newProgress(os.Stderr, colour(g, os.Stderr))
@@ -65,6 +66,7 @@ lost either way, the next start goes on where this one ended.`,
 	c.Flags().IntVar(&restarts, "plugin-restarts", 0, "restarts of a plugin within 10 minutes before it is quarantined (10 if 0)")
 	c.Flags().StringVar(&profile, "cpuprofile", "", "write a CPU profile of the runtime process to this file")
 	c.Flags().DurationVar(&backoff, "plugin-backoff", 0, "longest wait before a plugin is started again (10s if 0)")
+	mem.add(c)
 	c.Flags().BoolVar(&quiet, "quiet", false, "no progress on the terminal")
 	return c
 }
@@ -77,6 +79,7 @@ type runOptions struct {
 	duration time.Duration
 	drain    time.Duration
 	progress *progress
+	memory   engine.MemoryOptions
 }
 
 // runPlan runs until a signal, the duration, or the end of all feeds.
@@ -111,12 +114,13 @@ func runPlan(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
+	limit := limitMemory()
 	e, err := engine.New(engine.Options{Plan: o.plan, Proxy: o.proxy, Host: o.host, Logger: o.log, Metrics: telemetry.NewRegistry(),
-		Build: build(), WorkDir: wd, Drain: o.drain})
+		Build: build(), WorkDir: wd, Drain: o.drain, Memory: o.memory})
 	if err != nil {
 		return err
 	}
-	ev := o.log.Info().Str("pipeline", o.plan.Pipeline).Str("plan", o.plan.Digest).Str("version", build()).Str("data_dir", o.plan.DataDir)
+	ev := o.log.Info().Str("pipeline", o.plan.Pipeline).Str("plan", o.plan.Digest).Str("version", build()).Str("data_dir", o.plan.DataDir).Str("memory_limit", limit)
 	if a := e.Addr(); a != "" {
 		ev = ev.Str("admin", "http://"+a)
 	}

@@ -19,6 +19,7 @@ type Settings struct {
 	Metrics http.Handler
 	Ready   func() (bool, string) // whether all is collecting, else what isn't
 	Status  func() any
+	Routes  map[string]http.Handler // more endpoints, by pattern
 }
 
 // Server serves until Run's context ends.
@@ -64,6 +65,9 @@ func (s *Server) Run(ctx context.Context) error {
 		e.SetIndent("", "  ")
 		_ = e.Encode(s.s.Status()) // the reader may have gone
 	})
+	for pattern, h := range s.s.Routes {
+		mux.Handle(pattern, h)
+	}
 	srv := &http.Server{Handler: loopbackHost(mux), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
 	done := make(chan error, 1)

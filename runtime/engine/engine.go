@@ -32,6 +32,7 @@ import (
 	"github.com/marketprism/marketprism/runtime/flow"
 	"github.com/marketprism/marketprism/runtime/host"
 	"github.com/marketprism/marketprism/runtime/journal"
+	"github.com/marketprism/marketprism/runtime/memory"
 	"github.com/marketprism/marketprism/runtime/pipefile"
 	"github.com/marketprism/marketprism/runtime/plan"
 	"github.com/marketprism/marketprism/runtime/process"
@@ -50,6 +51,7 @@ type Options struct {
 	Build   string
 	WorkDir string        // where sinks' relative paths start
 	Drain   time.Duration // for going down; 30 s if zero
+	Memory  MemoryOptions
 	// Replay, if set, feeds the frames journals in place of connections; it is
 	// called once for each feed, and the engine drains when all have returned.
 	Replay func(ctx context.Context, feed string, j *journal.Journal) error
@@ -69,6 +71,7 @@ type Engine struct {
 	sinks    []*sinkDriver
 	budgets  *conn.Budgets
 	admin    *admin.Server
+	memory   *memory.Monitor // nil if it is switched off
 	started  time.Time
 
 	cursorsDirty atomic.Bool // stored and not synced
@@ -138,9 +141,12 @@ func New(o Options) (_ *Engine, err error) {
 			return nil, err
 		}
 	}
+	if err := e.openMemory(); err != nil {
+		return nil, err
+	}
 	if o.Plan.Listen != "" && o.Metrics != nil {
 		if e.admin, err = admin.New(admin.Settings{Listen: o.Plan.Listen, Metrics: o.Metrics.Handler(), Ready: e.Ready,
-			Status: func() any { return e.Status() }}); err != nil {
+			Status: func() any { return e.Status() }, Routes: e.memoryRoutes()}); err != nil {
 			return nil, err
 		}
 	}
@@ -252,6 +258,12 @@ func (e *Engine) Run(ctx, hard context.Context) error {
 	}
 	if every, err := time.ParseDuration(e.plan.Sync); err == nil && e.opt.Replay == nil {
 		other.Go(func() { keep(e.syncTables(adminCtx, every)) })
+	}
+	if e.memory != nil {
+		if e.opt.Metrics != nil {
+			defer e.opt.Metrics.Add(e.memory.Report)()
+		}
+		other.Go(func() { keep(e.memory.Run(adminCtx)) })
 	}
 	if e.admin != nil {
 		other.Go(func() { keep(e.admin.Run(adminCtx)) })

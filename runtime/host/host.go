@@ -95,9 +95,15 @@ type Spec struct {
 	// Procs is the process's GOMAXPROCS; 1 if zero.
 	Procs int
 	// MemoryLimit is the process's GOMEMLIMIT in bytes: a hint to its collector,
-	// not a bound. 64 MiB for sources and 256 MiB for sinks if zero.
+	// not a bound. SourceMemory or SinkMemory if zero.
 	MemoryLimit int64
 }
+
+// Memory limits of plugin processes.
+const (
+	SourceMemory = 64 << 20
+	SinkMemory   = 256 << 20
+)
 
 func (s *Spec) check() error {
 	if s.Kind != wire.KindSource && s.Kind != wire.KindSink || s.Name == "" {

@@ -142,10 +142,14 @@ func (s *Sink) Manifest() *sink.Manifest {
 }
 
 // Health asks the process for its state.
-func (s *Sink) Health(ctx context.Context) (wire.Health, error) { return ask(ctx, s, (*wire.Client).Health) }
+func (s *Sink) Health(ctx context.Context) (wire.Health, error) {
+	return ask(ctx, s, (*wire.Client).Health)
+}
 
 // Heap asks the process which sites hold most of its heap.
-func (s *Sink) Heap(ctx context.Context) ([]heap.Site, error) { return ask(ctx, s, (*wire.Client).Heap) }
+func (s *Sink) Heap(ctx context.Context) ([]heap.Site, error) {
+	return ask(ctx, s, (*wire.Client).Heap)
+}
 
 func ask[T any](ctx context.Context, s *Sink, call func(*wire.Client, context.Context) (T, error)) (v T, err error) {
 	s.mu.Lock()
