@@ -26,18 +26,24 @@ const (
 var Kinds = []Kind{HeapSite, HeapFunc, HeapSubsystem, Goroutines, FDs, Mapped, Leases}
 
 // Thresholds of the leak detector. A series (live bytes of a site, goroutines of
-// a stack and so on) is called a leak when all of this holds, twice in a row:
+// a stack and so on) is called a leak when all of this holds, three times in a row:
 //
 //   - Its floor, the least value of the last Settle, is looked at: what comes and
 //     goes within that time is gone. So a sawtooth is seen by its lower edge.
-//   - In the last Window, or the last Long, it has grown for MinSpan of it, with
+//   - In the last Window, Middle or Long it has grown for MinSpan of it, with
 //     MinPoints floors or more. The process's first WarmUp is left out.
 //   - Pairs of samples are compared of which the later had no more load (frames a
 //     second, connections, books) than the earlier, within LoadTolerance, and no
 //     new record of load lies between them. At least MinMatched of all pairs are
-//     left. So growth with the load is no leak, and a leak under load is one.
+//     left of those half the span apart. So growth with the load is no leak, and
+//     a leak under load is one. What the load grew by all the same is granted to
+//     the value, too.
 //   - The Theil–Sen slope's lower bound at confidence Z is above the kind's floor
-//     (per minute; a quarter of it over Long).
+//     (per minute; half of it over Middle, a quarter over Long).
+//   - Of the heap it is also above MinShare of the value in a window: what is
+//     large already must grow faster, or for longer.
+//   - What has grown is at least MinSignal times the standard deviation of what
+//     the line leaves.
 //   - Both halves of the window grow by themselves, by MinFirst of the whole slope
 //     the first and by MinLast of the first's the second. So a step or a cache
 //     that fills up is no leak.
@@ -46,14 +52,17 @@ var Kinds = []Kind{HeapSite, HeapFunc, HeapSubsystem, Goroutines, FDs, Mapped, L
 type Thresholds struct {
 	Interval      time.Duration // between two samples
 	WarmUp        time.Duration
-	Window, Long  time.Duration
+	Window        time.Duration
+	Middle, Long  time.Duration
 	Settle        time.Duration
-	Bucket        time.Duration // resolution of Long
+	Bucket        time.Duration // resolution of Middle and Long
 	MinSpan       float64
 	MinPoints     int
 	LoadTolerance float64
 	MinMatched    float64
 	Z             float64
+	MinShare      float64
+	MinSignal     float64
 	MinFirst      float64
 	MinLast       float64
 
@@ -72,9 +81,9 @@ type Thresholds struct {
 
 // Defaults find 1 MiB a minute within five minutes.
 func Defaults() Thresholds {
-	return Thresholds{Interval: 10 * time.Second, WarmUp: time.Minute, Window: 200 * time.Second, Long: 30 * time.Minute,
-		Settle: 40 * time.Second, Bucket: time.Minute, MinSpan: 0.75, MinPoints: 8, LoadTolerance: 0.05, MinMatched: 0.3, Z: 2.576,
-		MinFirst: 0.3, MinLast: 0.6,
+	return Thresholds{Interval: 10 * time.Second, WarmUp: time.Minute, Window: 200 * time.Second, Middle: 12 * time.Minute, Long: 30 * time.Minute,
+		Settle: 40 * time.Second, Bucket: 30 * time.Second, MinSpan: 0.75, MinPoints: 8, LoadTolerance: 0.05, MinMatched: 0.3, Z: 2.576,
+		MinShare: 0.05, MinSignal: 6, MinFirst: 0.3, MinLast: 0.6,
 		HeapFloor: 256 << 10, SubsystemFloor: 512 << 10, MappedFloor: 512 << 10, CountFloor: 6, FDFloor: 3,
 		Collect: 9 * time.Second, CollectMax: 2 * time.Minute, CollectShare: 0.005}
 }
@@ -82,7 +91,7 @@ func Defaults() Thresholds {
 // Scaled makes time run f times as fast: what takes a minute takes 1/f of one,
 // and f times as much must grow in a minute. For tests.
 func (t Thresholds) Scaled(f float64) Thresholds {
-	for _, d := range []*time.Duration{&t.Interval, &t.WarmUp, &t.Window, &t.Long, &t.Settle, &t.Bucket, &t.Collect, &t.CollectMax} {
+	for _, d := range []*time.Duration{&t.Interval, &t.WarmUp, &t.Window, &t.Middle, &t.Long, &t.Settle, &t.Bucket, &t.Collect, &t.CollectMax} {
 		*d = time.Duration(float64(*d) / f)
 	}
 	for _, r := range []*float64{&t.HeapFloor, &t.SubsystemFloor, &t.MappedFloor, &t.CountFloor, &t.FDFloor} {
@@ -407,10 +416,15 @@ func (d *detector) judge(now time.Time, id leakID, s *series) *Leak {
 		return s.leak
 	}
 	s.evaluated = s.floors[n-1].at
-	floor := d.t.floor(id.kind)
-	t, window, ok := d.grows(s.floors, d.t.Window, floor, s)
+	floor, share := d.t.floor(id.kind), heapKind(id.kind)
+	t, window, ok := d.grows(s.floors, d.t.Window, floor, share, s)
 	if !ok {
-		t, window, ok = d.grows(s.buckets, d.t.Long, floor/4, s)
+		from := s.evaluated.Add(-d.t.Middle)
+		n := slices.IndexFunc(s.buckets, func(p point) bool { return !p.at.Before(from) })
+		t, window, ok = d.grows(s.buckets[max(0, n):], d.t.Middle, floor/2, share, s)
+	}
+	if !ok {
+		t, window, ok = d.grows(s.buckets, d.t.Long, floor/4, share, s)
 	}
 	if !ok {
 		s.hits = 0
@@ -419,7 +433,7 @@ func (d *detector) judge(now time.Time, id leakID, s *series) *Leak {
 		}
 		return s.leak
 	}
-	if s.hits++; s.hits < 2 {
+	if s.hits++; s.hits < 3 {
 		return s.leak
 	}
 	v := s.floors[n-1].v
@@ -435,7 +449,7 @@ func (d *detector) judge(now time.Time, id leakID, s *series) *Leak {
 }
 
 // grows tests one window.
-func (d *detector) grows(pts []point, window time.Duration, floor float64, s *series) (t trend, _ time.Duration, ok bool) {
+func (d *detector) grows(pts []point, window time.Duration, floor float64, share bool, s *series) (t trend, _ time.Duration, ok bool) {
 	n := len(pts)
 	if n < d.t.MinPoints {
 		return t, 0, false
@@ -459,7 +473,10 @@ func (d *detector) grows(pts []point, window time.Duration, floor float64, s *se
 		return t, span, false
 	}
 	t, d.scratch = theilSen(pts, d.t.LoadTolerance, d.t.Z, d.scratch)
-	ok = t.matched >= d.t.MinMatched && t.low >= floor && t.first >= d.t.MinFirst*t.slope && t.last >= d.t.MinLast*t.first
+	var part float64 // that the load grew by; twice that is granted, since it is an estimate
+	part, d.scratch = loadGrowth(pts, d.scratch)
+	floor = max(floor, pts[0].v*d.t.MinShare/window.Minutes()) + 2*part*pts[0].v/span.Minutes()
+	ok = t.matched >= d.t.MinMatched && t.slope*span.Minutes() >= d.t.MinSignal*t.spread && t.low >= floor && t.first >= d.t.MinFirst*t.slope && t.last >= d.t.MinLast*t.first
 	if ok {
 		for i := range s.buckets {
 			if b := &s.buckets[i]; b.at.Add(d.t.Bucket).Before(pts[0].at) && b.v >= pts[n-1].v {

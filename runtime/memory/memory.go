@@ -148,6 +148,7 @@ type Monitor struct {
 	// Run's.
 	frames   uint64
 	framesAt time.Time
+	rate     float64   // frames a second
 	last     *Snapshot // the last one taken
 	alarmed  map[leakID]bool
 }
@@ -362,10 +363,14 @@ func (m *Monitor) sample(ctx context.Context, now time.Time) *Snapshot {
 	if m.s.Load != nil {
 		l := m.s.Load()
 		s.Load = LoadState{Frames: l.Frames, Connections: l.Connections, Books: l.Books}
-		if d := now.Sub(m.framesAt).Seconds(); !m.framesAt.IsZero() && d > 0 && l.Frames >= m.frames {
-			s.Load.FramesPerSecond = float64(l.Frames-m.frames) / d
+		// A snapshot just after a sample has the sample's rate.
+		if d := now.Sub(m.framesAt); m.framesAt.IsZero() || d >= m.t.Interval/2 {
+			if !m.framesAt.IsZero() && l.Frames >= m.frames {
+				m.rate = float64(l.Frames-m.frames) / d.Seconds()
+			}
+			m.frames, m.framesAt = l.Frames, now
 		}
-		m.frames, m.framesAt = l.Frames, now
+		s.Load.FramesPerSecond = m.rate
 	}
 	s.Subsystems = subsystems(s)
 	return s
