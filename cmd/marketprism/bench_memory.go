@@ -16,12 +16,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// memory is what a process has resident: journal mappings, which are page cache
+// residentMemory is what a process has resident: journal mappings, which are page cache
 // that the system takes back when it needs it, counted apart.
-type memory struct{ own, journals int64 }
+type residentMemory struct{ own, journals int64 }
 
 // residentOf reads a process's mappings.
-func residentOf(pid int) (m memory, err error) {
+func residentOf(pid int) (m residentMemory, err error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps", pid))
 	if err != nil {
 		return m, err

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/marketprism/marketprism/sdk/wire/heap"
 )
 
 // Exit codes.
@@ -40,7 +42,10 @@ func usage(format string, args ...any) error {
 	return &exitCode{exitUsage, fmt.Errorf(format, args...)}
 }
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	heap.SetRate()
+	os.Exit(run(os.Args[1:]))
+}
 
 func run(args []string) int {
 	if len(args) >= 1 && args[0] == "plugin" && os.Getenv(pluginCookie) != "" {
@@ -117,7 +122,7 @@ every record again from what was recorded.`,
 		return usageError{fmt.Errorf("%w; see marketprism %s --help", err, c.Name())}
 	})
 	root.AddCommand(runCommand(g), validateCommand(g), planCommand(g), replayCommand(g), decodeCommand(g), simulateCommand(g), statusCommand(g),
-		versionCommand(), quickstartCommand(g), benchCommand(g), metricsCommand())
+		versionCommand(), quickstartCommand(g), benchCommand(g), metricsCommand(), memoryCommand(g))
 	return root
 }
 

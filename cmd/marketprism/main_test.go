@@ -20,11 +20,14 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/marketprism/marketprism/sdk/wire/heap"
 )
 
 // The test binary is the program: scripts run it as marketprism, and it starts
 // itself again, as the program does, for plugins and for the simulator.
 func TestMain(m *testing.M) {
+	heap.SetRate()
 	if os.Args[0] == "/proc/self/exe" || os.Getenv(asProgram) != "" {
 		os.Exit(run(os.Args[1:]))
 	}

@@ -11,10 +11,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/marketprism/marketprism/runtime/admin"
 	"github.com/marketprism/marketprism/runtime/engine"
 	"github.com/marketprism/marketprism/runtime/flow"
 	"github.com/marketprism/marketprism/runtime/host"
 	"github.com/marketprism/marketprism/runtime/journal"
+	"github.com/marketprism/marketprism/runtime/memory"
+	"github.com/marketprism/marketprism/runtime/pool"
+	"github.com/marketprism/marketprism/runtime/sched"
 	"github.com/marketprism/marketprism/runtime/telemetry"
 )
 
@@ -25,6 +29,10 @@ var metricLayers = []func() []*telemetry.Desc{
 	journal.Descs,
 	flow.Descs,
 	host.Descs,
+	memory.Descs,
+	pool.Descs,
+	sched.Descs,
+	admin.Descs,
 }
 
 // allMetrics lists every metric of the program's own.

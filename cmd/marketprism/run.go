@@ -28,6 +28,7 @@ func runCommand(g *global) *cobra.Command {
 	var backoff time.Duration
 	var quiet, untimed bool
 	var profile string
+	var mem memoryRun
 	c := &cobra.Command{Use: "run FILE|DIRECTORY", Short: "Collect: run a pipeline until it is stopped",
 		Long: `Runs a pipeline until SIGTERM or SIGINT, then drains: it stops reading, writes
 what was read, and ends. A second signal stops at once; nothing that was read is
@@ -47,7 +48,7 @@ a pipeline that is invalid is told and changes nothing.`,
 			if err := report(g, diags); err != nil {
 				return err
 			}
-			o := runOptions{plan: pl, proxy: p.Settings.Proxy, log: log, duration: duration, drain: drain, load: f.loader(args[0], log), untimed: untimed,
+			o := runOptions{plan: pl, proxy: p.Settings.Proxy, log: log, duration: duration, drain: drain, load: f.loader(args[0], log), untimed: untimed, memory: mem.options(),
 				host: host.Options{Restart: host.Budget{Restarts: restarts, MaxBackoff: backoff}}}
 			if !quiet && term.IsTerminal(int(os.Stderr.Fd())) && g.logFormat != "json" {
 				o.progress = newProgress(os.Stderr, colour(g, os.Stderr))
@@ -71,6 +72,7 @@ a pipeline that is invalid is told and changes nothing.`,
 	c.Flags().DurationVar(&backoff, "plugin-backoff", 0, "longest wait before a plugin is started again (10s if 0)")
 	c.Flags().BoolVar(&untimed, "untimed", false, "take no latencies of records: what they cost is the difference")
 	_ = c.Flags().MarkHidden("untimed")
+	mem.add(c)
 	c.Flags().BoolVar(&quiet, "quiet", false, "no progress on the terminal")
 	return c
 }
@@ -85,6 +87,7 @@ type runOptions struct {
 	progress *progress
 	load     func(context.Context) (*plan.Plan, string, pipefile.Diagnostics) // reads the pipeline again; nil: it can't be
 	untimed  bool
+	memory   engine.MemoryOptions
 }
 
 // loader reads the same pipeline again, with the same variables.
@@ -132,12 +135,13 @@ func runPlan(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
+	limit := limitMemory()
 	e, err := engine.New(engine.Options{Plan: o.plan, Proxy: o.proxy, Host: o.host, Logger: o.log, Metrics: telemetry.NewRegistry(),
-		Build: build(), WorkDir: wd, Drain: o.drain, Load: o.load, Untimed: o.untimed})
+		Build: build(), WorkDir: wd, Drain: o.drain, Load: o.load, Untimed: o.untimed, Memory: o.memory})
 	if err != nil {
 		return err
 	}
-	ev := o.log.Info().Str("pipeline", o.plan.Pipeline).Str("plan", o.plan.Digest).Str("version", build()).Str("data_dir", o.plan.DataDir)
+	ev := o.log.Info().Str("pipeline", o.plan.Pipeline).Str("plan", o.plan.Digest).Str("version", build()).Str("data_dir", o.plan.DataDir).Str("memory_limit", limit)
 	if a := e.URL(); a != "" {
 		ev = ev.Str("admin", a)
 	}

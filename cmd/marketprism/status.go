@@ -56,7 +56,11 @@ func newAdminClient(addr, tokenFile string) (*adminClient, error) {
 
 // get decodes the answer of a path.
 func (c *adminClient) get(ctx context.Context, path string, to any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
+	return c.call(ctx, http.MethodGet, path, to)
+}
+
+func (c *adminClient) call(ctx context.Context, method, path string, to any) error {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, nil)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,9 @@ func (e *Engine) routes() map[string]http.Handler {
 		}),
 		"GET /api/v1/streams/{feed}/{channel}/{symbol...}": http.HandlerFunc(e.serveStream),
 	}
+	if e.memory != nil {
+		maps.Copy(m, e.memory.Routes())
+	}
 	maps.Copy(m, e.opt.Routes)
 	return m
 }

@@ -33,6 +33,7 @@ import (
 	"github.com/marketprism/marketprism/runtime/flow"
 	"github.com/marketprism/marketprism/runtime/host"
 	"github.com/marketprism/marketprism/runtime/journal"
+	"github.com/marketprism/marketprism/runtime/memory"
 	"github.com/marketprism/marketprism/runtime/pipefile"
 	"github.com/marketprism/marketprism/runtime/plan"
 	"github.com/marketprism/marketprism/runtime/process"
@@ -54,6 +55,7 @@ type Options struct {
 	// Untimed leaves out the latencies that a lane takes of each record: what
 	// they cost is the difference. A replay takes none.
 	Untimed bool
+	Memory  MemoryOptions
 	// Replay, if set, feeds the frames journals in place of connections; it is
 	// called once for each feed, and the engine drains when all have returned.
 	Replay func(ctx context.Context, feed string, j *journal.Journal) error
@@ -75,6 +77,7 @@ type Engine struct {
 	cursors  *journal.Cursors
 	host     *host.Host
 	budgets  *conn.Budgets
+	memory   *memory.Monitor // nil if it is switched off
 	started  time.Time
 
 	// mu guards what a reload replaces. Run's goroutine alone writes it, and reads
@@ -160,6 +163,9 @@ func New(o Options) (_ *Engine, err error) {
 		if err := f.prepare(e.budgets, o.Proxy); err != nil {
 			return nil, err
 		}
+	}
+	if err := e.openMemory(); err != nil {
+		return nil, err
 	}
 	if e.admin, err = e.newAdmin(o.Plan); err != nil {
 		return nil, err

@@ -144,6 +144,14 @@ func (e *Engine) Run(ctx, hard context.Context) error {
 	for _, d := range e.sinks {
 		r.startSink(d)
 	}
+	watching, unwatch := context.WithCancel(hard)
+	defer unwatch()
+	if e.memory != nil {
+		if e.opt.Metrics != nil {
+			defer e.opt.Metrics.Add(e.memory.Report)()
+		}
+		r.work.Go(func() { r.keep(e.memory.Run(watching)) })
+	}
 	r.back = r.background(e.plan)
 	served := e.admin
 	stopServing := r.serve(served)
@@ -184,6 +192,7 @@ func (e *Engine) Run(ctx, hard context.Context) error {
 		r.keep(context.Cause(hard))
 	}
 	stopServing()
+	unwatch()
 	r.back()
 	r.work.Wait()
 	r.keep(e.close())

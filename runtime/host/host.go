@@ -48,6 +48,7 @@ import (
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 	"github.com/marketprism/marketprism/sdk/wire"
+	"github.com/marketprism/marketprism/sdk/wire/heap"
 	"github.com/marketprism/marketprism/sdk/wire/shm"
 )
 
@@ -94,9 +95,15 @@ type Spec struct {
 	// Procs is the process's GOMAXPROCS; 1 if zero.
 	Procs int
 	// MemoryLimit is the process's GOMEMLIMIT in bytes: a hint to its collector,
-	// not a bound. 64 MiB for sources and 256 MiB for sinks if zero.
+	// not a bound. SourceMemory or SinkMemory if zero.
 	MemoryLimit int64
 }
+
+// Memory limits of plugin processes.
+const (
+	SourceMemory = 64 << 20
+	SinkMemory   = 256 << 20
+)
 
 func (s *Spec) check() error {
 	if s.Kind != wire.KindSource && s.Kind != wire.KindSink || s.Name == "" {
@@ -281,6 +288,12 @@ func (c controls) Requests(ctx context.Context, r source.RequestFor) (q []source
 // Health asks the process for its state.
 func (c controls) Health(ctx context.Context) (v wire.Health, err error) {
 	err = c.with(ctx, func(ctx context.Context, w *wire.Client) (err error) { v, err = w.Health(ctx); return err })
+	return v, err
+}
+
+// Heap asks the process which sites hold most of its heap.
+func (c controls) Heap(ctx context.Context) (v []heap.Site, err error) {
+	err = c.with(ctx, func(ctx context.Context, w *wire.Client) (err error) { v, err = w.Heap(ctx); return err })
 	return v, err
 }
 

@@ -269,9 +269,9 @@ func (r *processRunner) confine() error {
 func (r *processRunner) environment() []string {
 	procs, limit := max(1, r.spec.Procs), r.spec.MemoryLimit
 	if limit == 0 {
-		limit = 64 << 20
+		limit = SourceMemory
 		if r.spec.Kind == wire.KindSink {
-			limit = 256 << 20
+			limit = SinkMemory
 		}
 	}
 	level := r.host.opt.Logger.GetLevel()

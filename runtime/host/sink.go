@@ -15,6 +15,7 @@ import (
 	"github.com/marketprism/marketprism/sdk/schema"
 	"github.com/marketprism/marketprism/sdk/sink"
 	"github.com/marketprism/marketprism/sdk/wire"
+	"github.com/marketprism/marketprism/sdk/wire/heap"
 	"github.com/marketprism/marketprism/sdk/wire/ring"
 	"github.com/marketprism/marketprism/sdk/wire/shm"
 )
@@ -143,15 +144,24 @@ func (s *Sink) Manifest() *sink.Manifest {
 
 // Health asks the process for its state.
 func (s *Sink) Health(ctx context.Context) (wire.Health, error) {
+	return ask(ctx, s, (*wire.Client).Health)
+}
+
+// Heap asks the process which sites hold most of its heap.
+func (s *Sink) Heap(ctx context.Context) ([]heap.Site, error) {
+	return ask(ctx, s, (*wire.Client).Heap)
+}
+
+func ask[T any](ctx context.Context, s *Sink, call func(*wire.Client, context.Context) (T, error)) (v T, err error) {
 	s.mu.Lock()
 	p := s.proc
 	s.mu.Unlock()
 	if p == nil {
-		return wire.Health{}, fmt.Errorf("host: plugin %s: %w", s.spec.Label, ErrNotOpen)
+		return v, fmt.Errorf("host: plugin %s: %w", s.spec.Label, ErrNotOpen)
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.h.opt.CallTimeout)
 	defer cancel()
-	return p.client.Health(ctx)
+	return call(p.client, ctx)
 }
 
 func (s *Sink) set(f func(*State)) {

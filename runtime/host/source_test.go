@@ -170,6 +170,10 @@ func TestSourceDecodes(t *testing.T) {
 			if err != nil || h.Frames != 5004 || h.Refused != 1 || h.Goroutines == 0 || h.HeapBytes == 0 {
 				t.Errorf("health %+v, %v", h, err)
 			}
+			sites, err := l.src.Heap(context.Background())
+			if err != nil || len(sites) == 0 || sites[0].Bytes <= 0 || sites[0].Func == "" || h.LiveBytes == 0 && h.GCCycles > 0 {
+				t.Errorf("heap %+v, %v", sites, err)
+			}
 		})
 	}
 }

@@ -32,6 +32,7 @@ import (
 	"github.com/marketprism/marketprism/sdk/sink"
 	"github.com/marketprism/marketprism/sdk/source"
 	"github.com/marketprism/marketprism/sdk/wire"
+	"github.com/marketprism/marketprism/sdk/wire/heap"
 )
 
 // Source serves a source plugin until the runtime ends it, and returns the exit
@@ -71,6 +72,7 @@ func started() bool {
 
 func run(p plugin.Plugin) int {
 	if started() {
+		heap.SetRate() // the program of a bundled plugin has done so already
 		watchLife()
 	}
 	plugin.Serve(&plugin.ServeConfig{

@@ -15,6 +15,7 @@ import (
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/sink"
 	"github.com/marketprism/marketprism/sdk/source"
+	"github.com/marketprism/marketprism/sdk/wire/heap"
 	"github.com/marketprism/marketprism/sdk/wire/pb"
 	"github.com/marketprism/marketprism/sdk/wire/ring"
 	"github.com/marketprism/marketprism/sdk/wire/shm"
@@ -91,8 +92,22 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 	if err != nil {
 		return Health{}, fmt.Errorf("wire: health: %w", err)
 	}
-	return Health{HeapBytes: r.HeapBytes, RuntimeBytes: r.RuntimeBytes, Goroutines: r.Goroutines, GCCycles: r.GcCycles,
+	return Health{HeapBytes: r.HeapBytes, RuntimeBytes: r.RuntimeBytes, LiveBytes: r.LiveBytes, Goroutines: r.Goroutines, GCCycles: r.GcCycles,
 		Frames: r.Frames, Records: r.Records, Refused: r.Refused, SkippedBytes: r.SkippedBytes, Wakeups: r.Wakeups}, nil
+}
+
+// Heap asks for the sites that hold most of the process's heap, the greatest
+// first. A plugin that was built with an SDK that doesn't know it answers with
+// an error.
+func (c *Client) Heap(ctx context.Context) (sites []heap.Site, err error) {
+	r, err := c.plugin.Heap(ctx, &pb.Empty{})
+	if err != nil {
+		return nil, fmt.Errorf("wire: heap: %w", err)
+	}
+	if err := json.Unmarshal(r.Json, &sites); err != nil {
+		return nil, fmt.Errorf("wire: heap: the plugin's answer: %w", err)
+	}
+	return sites[:min(len(sites), maxSites)], nil
 }
 
 type replyCall func(context.Context, *pb.Value, ...grpc.CallOption) (*pb.Reply, error)

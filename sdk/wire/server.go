@@ -16,6 +16,7 @@ import (
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/sink"
 	"github.com/marketprism/marketprism/sdk/source"
+	"github.com/marketprism/marketprism/sdk/wire/heap"
 	"github.com/marketprism/marketprism/sdk/wire/pb"
 	"github.com/marketprism/marketprism/sdk/wire/ring"
 	"github.com/marketprism/marketprism/sdk/wire/shm"
@@ -80,7 +81,21 @@ type pluginService struct {
 	pb.UnimplementedPluginServer
 	describe func() (kind string, manifest any)
 	health   func() Health
+
+	mu      sync.Mutex // heap and collect
+	heap    *heap.Reader
+	collect heap.Collector
 }
+
+// maxSites bounds what a process tells of its heap.
+const maxSites = 100
+
+// Collections that are made for the heap's figures alone.
+const (
+	collectEvery    = 20 * time.Second
+	collectMaxEvery = 2 * time.Minute // as often as the Go runtime collects by itself
+	collectShare    = 0.005           // of one processor
+)
 
 func (p *pluginService) Describe(context.Context, *pb.Empty) (*pb.DescribeReply, error) {
 	kind, manifest := p.describe()
@@ -95,11 +110,27 @@ func (p *pluginService) Describe(context.Context, *pb.Empty) (*pb.DescribeReply,
 func (p *pluginService) Health(context.Context, *pb.Empty) (*pb.HealthReply, error) {
 	h := p.health()
 	s := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/total:bytes"},
-		{Name: "/sched/goroutines:goroutines"}, {Name: "/gc/cycles/total:gc-cycles"}}
+		{Name: "/sched/goroutines:goroutines"}, {Name: "/gc/cycles/total:gc-cycles"}, {Name: "/gc/heap/live:bytes"}}
 	metrics.Read(s)
 	return &pb.HealthReply{HeapBytes: s[0].Value.Uint64(), RuntimeBytes: s[1].Value.Uint64(), Goroutines: uint32(s[2].Value.Uint64()),
-		GcCycles: s[3].Value.Uint64(), Frames: h.Frames, Records: h.Records, Refused: h.Refused, SkippedBytes: h.SkippedBytes,
+		GcCycles: s[3].Value.Uint64(), LiveBytes: s[4].Value.Uint64(), Frames: h.Frames, Records: h.Records, Refused: h.Refused, SkippedBytes: h.SkippedBytes,
 		Wakeups: h.Wakeups}, nil
+}
+
+func (p *pluginService) Heap(context.Context, *pb.Empty) (*pb.Value, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.heap == nil {
+		p.heap = heap.NewReader()
+		p.collect = heap.Collector{Every: collectEvery, MaxEvery: collectMaxEvery, Share: collectShare}
+	}
+	p.collect.Collect(time.Now())
+	sites := p.heap.Read()
+	b, err := json.Marshal(sites[:min(len(sites), maxSites)])
+	if err != nil {
+		return nil, fmt.Errorf("heap: %w", err)
+	}
+	return &pb.Value{Json: b}, nil
 }
 
 func failed(err error) *pb.Reply {

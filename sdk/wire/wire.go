@@ -95,6 +95,7 @@ type Description struct {
 // Health is what a plugin process says of its state.
 type Health struct {
 	HeapBytes, RuntimeBytes uint64
+	LiveBytes               uint64 // of the heap, after the last collection
 	Goroutines              uint32
 	GCCycles                uint64
 	Frames, Records         uint64 // decoded by a source, written by a sink

@@ -316,6 +316,7 @@ type HealthReply struct {
 	Refused       uint64                 `protobuf:"varint,7,opt,name=refused,proto3" json:"refused,omitempty"`                               // frames that Decode refused
 	SkippedBytes  uint64                 `protobuf:"varint,8,opt,name=skipped_bytes,json=skippedBytes,proto3" json:"skipped_bytes,omitempty"` // damaged journal bytes that were skipped
 	Wakeups       uint64                 `protobuf:"varint,9,opt,name=wakeups,proto3" json:"wakeups,omitempty"`                               // times that the data loop slept
+	LiveBytes     uint64                 `protobuf:"varint,10,opt,name=live_bytes,json=liveBytes,proto3" json:"live_bytes,omitempty"`         // of the heap, after the last collection
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -409,6 +410,13 @@ func (x *HealthReply) GetSkippedBytes() uint64 {
 func (x *HealthReply) GetWakeups() uint64 {
 	if x != nil {
 		return x.Wakeups
+	}
+	return 0
+}
+
+func (x *HealthReply) GetLiveBytes() uint64 {
+	if x != nil {
+		return x.LiveBytes
 	}
 	return 0
 }
@@ -839,7 +847,7 @@ const file_control_proto_rawDesc = "" +
 	"\x04ring\x18\x05 \x01(\rR\x04ring\x12\x1e\n" +
 	"\n" +
 	"transports\x18\x06 \x03(\tR\n" +
-	"transports\"\x99\x02\n" +
+	"transports\"\xb8\x02\n" +
 	"\vHealthReply\x12\x1d\n" +
 	"\n" +
 	"heap_bytes\x18\x01 \x01(\x04R\theapBytes\x12#\n" +
@@ -852,7 +860,10 @@ const file_control_proto_rawDesc = "" +
 	"\arecords\x18\x06 \x01(\x04R\arecords\x12\x18\n" +
 	"\arefused\x18\a \x01(\x04R\arefused\x12#\n" +
 	"\rskipped_bytes\x18\b \x01(\x04R\fskippedBytes\x12\x18\n" +
-	"\awakeups\x18\t \x01(\x04R\awakeups\"t\n" +
+	"\awakeups\x18\t \x01(\x04R\awakeups\x12\x1d\n" +
+	"\n" +
+	"live_bytes\x18\n" +
+	" \x01(\x04R\tliveBytes\"t\n" +
 	"\n" +
 	"Remembered\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x12\n" +
@@ -900,10 +911,11 @@ const file_control_proto_rawDesc = "" +
 	"\abell_fd\x18\t \x01(\x05R\x06bellFd\x12 \n" +
 	"\fhost_bell_fd\x18\n" +
 	" \x01(\x05R\n" +
-	"hostBellFd2\x9c\x01\n" +
+	"hostBellFd2\xdc\x01\n" +
 	"\x06Plugin\x12J\n" +
 	"\bDescribe\x12\x1a.marketprism.wire.v1.Empty\x1a\".marketprism.wire.v1.DescribeReply\x12F\n" +
-	"\x06Health\x12\x1a.marketprism.wire.v1.Empty\x1a .marketprism.wire.v1.HealthReply2\x9f\x03\n" +
+	"\x06Health\x12\x1a.marketprism.wire.v1.Empty\x1a .marketprism.wire.v1.HealthReply\x12>\n" +
+	"\x04Heap\x12\x1a.marketprism.wire.v1.Empty\x1a\x1a.marketprism.wire.v1.Value2\x9f\x03\n" +
 	"\x06Source\x12A\n" +
 	"\aResolve\x12\x1a.marketprism.wire.v1.Value\x1a\x1a.marketprism.wire.v1.Reply\x12B\n" +
 	"\bIdentify\x12\x1a.marketprism.wire.v1.Value\x1a\x1a.marketprism.wire.v1.Reply\x12A\n" +
@@ -946,26 +958,28 @@ var file_control_proto_depIdxs = []int32{
 	8,  // 2: marketprism.wire.v1.OpenSink.journals:type_name -> marketprism.wire.v1.SinkJournal
 	0,  // 3: marketprism.wire.v1.Plugin.Describe:input_type -> marketprism.wire.v1.Empty
 	0,  // 4: marketprism.wire.v1.Plugin.Health:input_type -> marketprism.wire.v1.Empty
-	1,  // 5: marketprism.wire.v1.Source.Resolve:input_type -> marketprism.wire.v1.Value
-	1,  // 6: marketprism.wire.v1.Source.Identify:input_type -> marketprism.wire.v1.Value
-	1,  // 7: marketprism.wire.v1.Source.Session:input_type -> marketprism.wire.v1.Value
-	1,  // 8: marketprism.wire.v1.Source.Frames:input_type -> marketprism.wire.v1.Value
-	1,  // 9: marketprism.wire.v1.Source.Requests:input_type -> marketprism.wire.v1.Value
-	7,  // 10: marketprism.wire.v1.Source.Start:input_type -> marketprism.wire.v1.StartSource
-	9,  // 11: marketprism.wire.v1.Sink.Open:input_type -> marketprism.wire.v1.OpenSink
-	0,  // 12: marketprism.wire.v1.Sink.Close:input_type -> marketprism.wire.v1.Empty
-	4,  // 13: marketprism.wire.v1.Plugin.Describe:output_type -> marketprism.wire.v1.DescribeReply
-	5,  // 14: marketprism.wire.v1.Plugin.Health:output_type -> marketprism.wire.v1.HealthReply
-	3,  // 15: marketprism.wire.v1.Source.Resolve:output_type -> marketprism.wire.v1.Reply
-	3,  // 16: marketprism.wire.v1.Source.Identify:output_type -> marketprism.wire.v1.Reply
-	3,  // 17: marketprism.wire.v1.Source.Session:output_type -> marketprism.wire.v1.Reply
-	3,  // 18: marketprism.wire.v1.Source.Frames:output_type -> marketprism.wire.v1.Reply
-	3,  // 19: marketprism.wire.v1.Source.Requests:output_type -> marketprism.wire.v1.Reply
-	3,  // 20: marketprism.wire.v1.Source.Start:output_type -> marketprism.wire.v1.Reply
-	3,  // 21: marketprism.wire.v1.Sink.Open:output_type -> marketprism.wire.v1.Reply
-	3,  // 22: marketprism.wire.v1.Sink.Close:output_type -> marketprism.wire.v1.Reply
-	13, // [13:23] is the sub-list for method output_type
-	3,  // [3:13] is the sub-list for method input_type
+	0,  // 5: marketprism.wire.v1.Plugin.Heap:input_type -> marketprism.wire.v1.Empty
+	1,  // 6: marketprism.wire.v1.Source.Resolve:input_type -> marketprism.wire.v1.Value
+	1,  // 7: marketprism.wire.v1.Source.Identify:input_type -> marketprism.wire.v1.Value
+	1,  // 8: marketprism.wire.v1.Source.Session:input_type -> marketprism.wire.v1.Value
+	1,  // 9: marketprism.wire.v1.Source.Frames:input_type -> marketprism.wire.v1.Value
+	1,  // 10: marketprism.wire.v1.Source.Requests:input_type -> marketprism.wire.v1.Value
+	7,  // 11: marketprism.wire.v1.Source.Start:input_type -> marketprism.wire.v1.StartSource
+	9,  // 12: marketprism.wire.v1.Sink.Open:input_type -> marketprism.wire.v1.OpenSink
+	0,  // 13: marketprism.wire.v1.Sink.Close:input_type -> marketprism.wire.v1.Empty
+	4,  // 14: marketprism.wire.v1.Plugin.Describe:output_type -> marketprism.wire.v1.DescribeReply
+	5,  // 15: marketprism.wire.v1.Plugin.Health:output_type -> marketprism.wire.v1.HealthReply
+	1,  // 16: marketprism.wire.v1.Plugin.Heap:output_type -> marketprism.wire.v1.Value
+	3,  // 17: marketprism.wire.v1.Source.Resolve:output_type -> marketprism.wire.v1.Reply
+	3,  // 18: marketprism.wire.v1.Source.Identify:output_type -> marketprism.wire.v1.Reply
+	3,  // 19: marketprism.wire.v1.Source.Session:output_type -> marketprism.wire.v1.Reply
+	3,  // 20: marketprism.wire.v1.Source.Frames:output_type -> marketprism.wire.v1.Reply
+	3,  // 21: marketprism.wire.v1.Source.Requests:output_type -> marketprism.wire.v1.Reply
+	3,  // 22: marketprism.wire.v1.Source.Start:output_type -> marketprism.wire.v1.Reply
+	3,  // 23: marketprism.wire.v1.Sink.Open:output_type -> marketprism.wire.v1.Reply
+	3,  // 24: marketprism.wire.v1.Sink.Close:output_type -> marketprism.wire.v1.Reply
+	14, // [14:25] is the sub-list for method output_type
+	3,  // [3:14] is the sub-list for method input_type
 	3,  // [3:3] is the sub-list for extension type_name
 	3,  // [3:3] is the sub-list for extension extendee
 	0,  // [0:3] is the sub-list for field type_name

@@ -25,6 +25,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Plugin_Describe_FullMethodName = "/marketprism.wire.v1.Plugin/Describe"
 	Plugin_Health_FullMethodName   = "/marketprism.wire.v1.Plugin/Health"
+	Plugin_Heap_FullMethodName     = "/marketprism.wire.v1.Plugin/Heap"
 )
 
 // PluginClient is the client API for Plugin service.
@@ -33,6 +34,7 @@ const (
 type PluginClient interface {
 	Describe(ctx context.Context, in *Empty, opts ...grpc.CallOption) (*DescribeReply, error)
 	Health(ctx context.Context, in *Empty, opts ...grpc.CallOption) (*HealthReply, error)
+	Heap(ctx context.Context, in *Empty, opts ...grpc.CallOption) (*Value, error)
 }
 
 type pluginClient struct {
@@ -63,12 +65,23 @@ func (c *pluginClient) Health(ctx context.Context, in *Empty, opts ...grpc.CallO
 	return out, nil
 }
 
+func (c *pluginClient) Heap(ctx context.Context, in *Empty, opts ...grpc.CallOption) (*Value, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Value)
+	err := c.cc.Invoke(ctx, Plugin_Heap_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PluginServer is the server API for Plugin service.
 // All implementations must embed UnimplementedPluginServer
 // for forward compatibility.
 type PluginServer interface {
 	Describe(context.Context, *Empty) (*DescribeReply, error)
 	Health(context.Context, *Empty) (*HealthReply, error)
+	Heap(context.Context, *Empty) (*Value, error)
 	mustEmbedUnimplementedPluginServer()
 }
 
@@ -84,6 +97,9 @@ func (UnimplementedPluginServer) Describe(context.Context, *Empty) (*DescribeRep
 }
 func (UnimplementedPluginServer) Health(context.Context, *Empty) (*HealthReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Health not implemented")
+}
+func (UnimplementedPluginServer) Heap(context.Context, *Empty) (*Value, error) {
+	return nil, status.Error(codes.Unimplemented, "method Heap not implemented")
 }
 func (UnimplementedPluginServer) mustEmbedUnimplementedPluginServer() {}
 func (UnimplementedPluginServer) testEmbeddedByValue()                {}
@@ -142,6 +158,24 @@ func _Plugin_Health_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Plugin_Heap_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(Empty)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PluginServer).Heap(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Plugin_Heap_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PluginServer).Heap(ctx, req.(*Empty))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Plugin_ServiceDesc is the grpc.ServiceDesc for Plugin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -156,6 +190,10 @@ var Plugin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Health",
 			Handler:    _Plugin_Health_Handler,
+		},
+		{
+			MethodName: "Heap",
+			Handler:    _Plugin_Heap_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
