@@ -180,4 +180,3 @@ func BenchmarkHTTPHead(b *testing.B) {
 		}
 	}
 }
-

@@ -402,7 +402,11 @@ func (h *hostPool) once(ctx context.Context, deadline time.Time, q *HTTPRequest,
 	}
 	w := c.wire
 	if err := w.begin(ctx, deadline); err != nil {
-		h.drop(w)
+		if ctx.Err() != nil {
+			h.put(w)
+		} else {
+			h.drop(w)
+		}
 		return err
 	}
 	w.render(q, a.host, a.target)
