@@ -293,8 +293,8 @@ func parseAddress(raw string) (a address, err error) {
 			if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !printable(u.Host) || strings.ContainsAny(u.Host, " @/?") {
 				return a, fmt.Errorf("conn: request: %q is no HTTP address", u.Redacted())
 			}
-			scheme := u.Scheme + "://"
-			return address{hostKey{u.Scheme == "https", u.Host}, u.RequestURI(), scheme + u.Host + u.RequestURI()}, nil
+			target := escape(u.RequestURI())
+			return address{hostKey{u.Scheme == "https", u.Host}, target, u.Scheme + "://" + u.Host + target}, nil
 		}
 	}
 	a.url = raw
@@ -317,6 +317,19 @@ func parseAddress(raw string) (a address, err error) {
 		return a, fmt.Errorf("conn: request: %q names no host", raw)
 	}
 	return a, nil
+}
+
+// escape leaves a target with plain characters alone: net/url lets others stand in a query.
+func escape(target string) string {
+	var b []byte
+	for _, c := range []byte(target) {
+		if c <= ' ' || c >= 0x7f {
+			b = fmt.Appendf(b, "%%%02X", c)
+		} else {
+			b = append(b, c)
+		}
+	}
+	return string(b)
 }
 
 func (k hostKey) addr() string {
@@ -361,8 +374,8 @@ func (p *HTTPPool) host(a address) (*hostPool, error) {
 	return h, nil
 }
 
-// send makes one request at a host, and a second time where a connection turns
-// out to be closed before its answer began.
+// send makes one request at a host, and again where a connection turns out to be
+// closed before its answer began.
 func (h *hostPool) send(ctx context.Context, deadline time.Time, q *HTTPRequest, r *HTTPResponse, a address) error {
 	if h.p.gate.left(time.Now()) > 0 {
 		return errShut
@@ -371,13 +384,10 @@ func (h *hostPool) send(ctx context.Context, deadline time.Time, q *HTTPRequest,
 	if err != nil {
 		return err
 	}
-	fresh := false
-	for {
-		err = h.once(ctx, deadline, q, r, a, fresh)
-		if fresh || !errors.Is(err, errStale) || !q.again() {
+	for try := 0; ; try++ { // as often as there may be connections that ended unseen
+		if err = h.once(ctx, deadline, q, r, a, try > 0); try > h.p.set.MaxConns || !errors.Is(err, errStale) || !q.again() {
 			break
 		}
-		fresh = true
 		h.p.count.repeated.Add(1)
 	}
 	switch {
