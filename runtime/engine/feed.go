@@ -342,7 +342,7 @@ func (f *feed) prepare(budgets *conn.Budgets) error {
 	}
 	f.conn, err = conn.New(conn.Settings{Venue: f.p.Venue, Spec: f.p.Spec, Channels: f.channelSpecs(), Config: f.p.Config, Renderer: f.src,
 		Frames: &framesJournal{j: f.frames, full: f.diskFull, done: &f.lane.Counts.Next, max: f.backlog()}, Budgets: budgets, Logger: f.log, Events: f.event, Latency: conn.Latency(f.e.plan.Latency), Gather: gather,
-		Proxy: f.e.opt.Proxy, CatalogueEvery: f.catalogueEvery()})
+		Proxy: f.e.opt.Proxy, HTTP: conn.HTTPSettings{Egress: f.p.Egress}, CatalogueEvery: f.catalogueEvery()})
 	if err != nil {
 		return err
 	}
