@@ -318,7 +318,8 @@ func admit(ctx context.Context, g *gate, w *window, n, priority int) error {
 }
 
 // retryAfter reads the header in seconds or as a date. Without one a 418 (an
-// address that was banned) waits two minutes, a 429 one.
+// address that was banned) waits two minutes, a 403 for the same reason ten, a
+// 429 one.
 func retryAfter(status int, header string, now time.Time) time.Duration {
 	header = strings.TrimSpace(header)
 	if s, err := strconv.ParseFloat(header, 64); err == nil && s >= 0 && s < 1e8 {
@@ -327,8 +328,11 @@ func retryAfter(status int, header string, now time.Time) time.Duration {
 	if t, err := http.ParseTime(header); err == nil {
 		return max(t.Sub(now), time.Second)
 	}
-	if status == http.StatusTeapot {
+	switch status {
+	case http.StatusTeapot:
 		return 2 * time.Minute
+	case http.StatusForbidden:
+		return 10 * time.Minute
 	}
 	return time.Minute
 }

@@ -122,7 +122,6 @@ func (f *Feed) send(ctx context.Context, c *call, q *HTTPRequest, r *HTTPRespons
 			<-f.busy
 			continue
 		}
-		f.count.requests.Add(1)
 		w.flying.Add(1)
 		f.http.flying.Add(1)
 		sent(time.Now())
@@ -132,11 +131,9 @@ func (f *Feed) send(ctx context.Context, c *call, q *HTTPRequest, r *HTTPRespons
 		<-f.busy
 		f.tellBreaker(w, to.hostKey)
 		if err == errShut {
-			f.count.requests.Add(^uint64(0))
 			continue
 		}
 		if open := (*openError)(nil); errors.As(err, &open) {
-			f.count.requests.Add(^uint64(0))
 			if c.purpose == source.PurposePoll {
 				return w, fmt.Errorf("%s: %w", redact(q.URL), errBreaker)
 			}
@@ -145,6 +142,7 @@ func (f *Feed) send(ctx context.Context, c *call, q *HTTPRequest, r *HTTPRespons
 			}
 			continue
 		}
+		f.count.requests.Add(1)
 		return w, err
 	}
 }
@@ -180,7 +178,7 @@ func (f *Feed) refusal(w *way, a answer, conn uint32, now time.Time) error {
 			f.fail(err)
 		}
 		return err
-	case s == http.StatusTooManyRequests, s == http.StatusTeapot:
+	case s == http.StatusTooManyRequests, s == http.StatusTeapot, s == http.StatusForbidden && namesLimit(a.body):
 		until := a.until
 		if until.IsZero() {
 			until = w.gate.shut(now, retryAfter(s, a.retryAfter, now))
@@ -200,6 +198,17 @@ func (f *Feed) refusal(w *way, a answer, conn uint32, now time.Time) error {
 func namesRegion(body []byte) bool {
 	b := strings.ToLower(string(body[:min(len(body), 4096)]))
 	for _, w := range []string{"restricted location", "region", "country", "jurisdiction", "geo", "territor", "legal reasons"} {
+		if strings.Contains(b, w) {
+			return true
+		}
+	}
+	return false
+}
+
+// namesLimit tells a 403 by which a venue bans an address that asked too often.
+func namesLimit(body []byte) bool {
+	b := strings.ToLower(string(body[:min(len(body), 4096)]))
+	for _, w := range []string{"too frequent", "too many", "rate limit", "ip banned"} {
 		if strings.Contains(b, w) {
 			return true
 		}

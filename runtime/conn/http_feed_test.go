@@ -257,6 +257,23 @@ func TestBansAreNoFailures(t *testing.T) {
 	})
 }
 
+func TestForbiddenForAskingTooOften(t *testing.T) {
+	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+		v.http = func(w http.ResponseWriter, r *http.Request) {
+			if len(v.arrivals()) == 1 {
+				http.Error(w, "403, access too frequent", http.StatusForbidden)
+			}
+		}
+		f := start(t, s, nil)
+		if errs := asks(t, f, 2); len(errs) != 1 || fault.Of(errs[0]) != fault.Wait {
+			t.Errorf("%v", errs)
+		}
+		if at := httpAt(v.arrivals(), ""); at[1].Sub(at[0]) != 10*time.Minute {
+			t.Errorf("asked again after %v", at[1].Sub(at[0]))
+		}
+	})
+}
+
 func TestBreakerOfBrokenConnections(t *testing.T) {
 	addr, requests := rawServer(t, []string{""})
 	p := testPool(t, HTTPPoolSettings{})

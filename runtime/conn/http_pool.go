@@ -248,6 +248,9 @@ func (p *HTTPPool) do(ctx context.Context, q *HTTPRequest, r *HTTPResponse) erro
 		if raw, err = redirected(raw, to, hop); err != nil {
 			return &url.Error{Op: q.method(), URL: redact(q.URL), Err: err}
 		}
+		if next, err := parseAddress(raw); err == nil && next.hostKey != a.hostKey { // keys in headers are for the first host
+			q = &HTTPRequest{Method: q.Method, URL: q.URL}
+		}
 	}
 }
 

@@ -240,6 +240,31 @@ func TestPoolRedirects(t *testing.T) {
 	}
 }
 
+func TestPoolKeepsKeysFromOtherHosts(t *testing.T) {
+	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Header.Get("X-Key")) })
+	other := httptest.NewServer(echo)
+	defer other.Close()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/other":
+			http.Redirect(w, r, other.URL, http.StatusFound)
+		case "/same":
+			http.Redirect(w, r, "/x", http.StatusFound)
+		default:
+			echo(w, r)
+		}
+	}))
+	defer srv.Close()
+	p := testPool(t, HTTPPoolSettings{})
+	for path, want := range map[string]string{"/same": "secret", "/other": ""} {
+		var r HTTPResponse
+		q := HTTPRequest{URL: srv.URL + path, Header: map[string]string{"X-Key": "secret"}}
+		if err := p.Do(t.Context(), &q, &r); err != nil || string(r.Body) != want {
+			t.Errorf("%s: %q %v", path, r.Body, err)
+		}
+	}
+}
+
 func TestPoolSpeaksHTTP2WhereItIsOffered(t *testing.T) {
 	var protocols [3]atomic.Int64
 	var conns atomic.Int64
