@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +28,7 @@ type hostPool struct {
 	reaper  *time.Timer
 	closed  bool
 
-	waiting atomic.Int32 // len(waiters), for who doesn't hold mu
+	looking atomic.Int32 // waiters, and who may become one; for who doesn't hold mu
 }
 
 // lent is a connection for one request. Both nil: look again.
@@ -45,13 +46,19 @@ func (h *hostPool) get(ctx context.Context, deadline time.Time, fresh bool) (len
 			h.mu.Unlock()
 			return lent{}, errPoolClosed
 		}
+		h.looking.Add(1) // before looking: a place that becomes free afterwards finds somebody to wake
 		if two := h.reserve(); two != nil {
+			if len(h.waiters) > 0 && two.Available() > 0 { // several places may have become free at once
+				h.next() <- lent{}
+			}
+			h.looking.Add(-1)
 			h.mu.Unlock()
 			return lent{two: two, reused: true}, nil
 		}
 		if n := len(h.idle); n > 0 && !fresh {
 			w := h.idle[n-1]
 			h.idle[n-1], h.idle = nil, h.idle[:n-1]
+			h.looking.Add(-1)
 			h.mu.Unlock()
 			return lent{wire: w}, nil
 		}
@@ -67,12 +74,12 @@ func (h *hostPool) get(ctx context.Context, deadline time.Time, fresh bool) (len
 		if h.open+len(h.h2) < h.p.set.MaxConns && (h.known || h.dialing == 0) {
 			h.open++
 			h.dialing++
+			h.looking.Add(-1)
 			h.mu.Unlock()
 			return h.connect(ctx, deadline)
 		}
 		turn := make(chan lent, 1)
 		h.waiters = append(h.waiters, turn)
-		h.waiting.Store(int32(len(h.waiters)))
 		h.mu.Unlock()
 		t := time.NewTimer(time.Until(deadline))
 		select {
@@ -103,18 +110,18 @@ func (timeoutError) Temporary() bool { return true }
 
 // reserve finds a place on an HTTP/2 connection. h.mu is held.
 func (h *hostPool) reserve() *http.ClientConn {
-	for i := 0; i < len(h.h2); i++ {
-		two := h.h2[i]
-		if two.Err() != nil {
-			h.h2 = append(h.h2[:i], h.h2[i+1:]...)
-			i--
-			continue
-		}
+	for _, two := range h.living() {
 		if two.Available() > 0 && two.Reserve() == nil {
 			return two
 		}
 	}
 	return nil
+}
+
+// living forgets HTTP/2 connections that ended. h.mu is held.
+func (h *hostPool) living() []*http.ClientConn {
+	h.h2 = slices.DeleteFunc(h.h2, func(two *http.ClientConn) bool { return two.Err() != nil })
+	return h.h2
 }
 
 // quit leaves the line; what came meanwhile goes to the next.
@@ -123,7 +130,7 @@ func (h *hostPool) quit(turn chan lent) {
 	for i, t := range h.waiters {
 		if t == turn {
 			h.waiters = append(h.waiters[:i], h.waiters[i+1:]...)
-			h.waiting.Store(int32(len(h.waiters)))
+			h.looking.Add(-1)
 			h.mu.Unlock()
 			return
 		}
@@ -143,7 +150,7 @@ func (h *hostPool) next() chan lent {
 	}
 	t := h.waiters[0]
 	h.waiters = h.waiters[:copy(h.waiters, h.waiters[1:])]
-	h.waiting.Store(int32(len(h.waiters)))
+	h.looking.Add(-1)
 	return t
 }
 
@@ -256,7 +263,7 @@ func (h *hostPool) connect(ctx context.Context, deadline time.Time) (l lent, err
 		if err = two.Reserve(); err == nil && !h.closed {
 			h.h2 = append(h.h2, two)
 			two.SetStateHook(func(*http.ClientConn) { // it may be called where h.mu is held
-				if h.waiting.Load() > 0 {
+				if h.looking.Load() > 0 {
 					go h.wake()
 				}
 			})

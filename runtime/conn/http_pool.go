@@ -164,7 +164,7 @@ func (p *HTTPPool) Stats() HTTPStats {
 	p.each(func(h *hostPool) {
 		h.mu.Lock()
 		s.Open += h.open
-		s.Open2 += len(h.h2)
+		s.Open2 += len(h.living())
 		h.mu.Unlock()
 	})
 	return s

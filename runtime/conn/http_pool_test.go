@@ -142,9 +142,10 @@ func TestPoolFailures(t *testing.T) {
 }
 
 func TestPoolLimitsTime(t *testing.T) {
-	release := make(chan struct{})
+	release, arrived := make(chan struct{}), make(chan struct{}, 2)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
+			arrived <- struct{}{}
 			<-release
 		}
 	}))
@@ -157,10 +158,9 @@ func TestPoolLimitsTime(t *testing.T) {
 	p = testPool(t, HTTPPoolSettings{MaxConns: 1})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 2)
+	<-arrived // the first one, which was given up
 	go func() { done <- p.Do(ctx, &HTTPRequest{URL: srv.URL + "/slow"}, new(HTTPResponse)) }()
-	for p.Stats().Requests == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	<-arrived
 	go func() { done <- p.Do(ctx, &HTTPRequest{URL: srv.URL + "/in-line"}, new(HTTPResponse)) }()
 	cancel()
 	for range 2 {
@@ -212,6 +212,42 @@ func TestPoolClosesWhatIsIdle(t *testing.T) {
 		}
 		p.Close()
 		srv.Close()
+	})
+}
+
+func TestPoolClosesIdleHTTP2(t *testing.T) {
+	cert := httptest.NewTLSServer(nil)
+	defer cert.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(cert.Certificate())
+	synctest.Test(t, func(t *testing.T) {
+		l := &pipes{accept: make(chan net.Conn), done: make(chan struct{})}
+		srv := &http.Server{TLSConfig: &tls.Config{Certificates: cert.TLS.Certificates}, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(time.Second)
+			fmt.Fprint(w, r.Proto)
+		})}
+		go srv.ServeTLS(l, "", "")
+		d, _ := newEgressDialer("", l.Dial, roots)
+		p := newPool(HTTPPoolSettings{MaxIdle: time.Minute, MaxConns: 1}, d, new(gate))
+		for range 250 { // more than a connection takes at a time: they stand in line
+			go func() {
+				var r HTTPResponse
+				if err := p.Do(t.Context(), &HTTPRequest{URL: "https://example.com/"}, &r); err != nil || string(r.Body) != "HTTP/2.0" {
+					t.Errorf("%q %v", r.Body, err)
+				}
+			}()
+		}
+		time.Sleep(30 * time.Second)
+		if s := p.Stats(); s.Open2 != 1 || s.Opened != 1 || s.Requests != 250 || s.Reused != 249 {
+			t.Errorf("%+v", s)
+		}
+		time.Sleep(2 * time.Minute)
+		if s := p.Stats(); s.Open2 != 0 {
+			t.Errorf("%+v", s)
+		}
+		p.Close()
+		srv.Close()
+		time.Sleep(time.Minute)
 	})
 }
 
@@ -361,4 +397,75 @@ func TestPoolWaitsForTheBan(t *testing.T) {
 		p.Close()
 		srv.Close()
 	})
+}
+
+// TestPoolUnderStress lets many requests be given up, fail and succeed at once;
+// afterwards nothing is left in line, in flight or counted twice.
+func TestPoolUnderStress(t *testing.T) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/broken":
+			panic(http.ErrAbortHandler)
+		case "/slow":
+			select {
+			case <-time.After(3 * time.Millisecond):
+			case <-r.Context().Done():
+			}
+		}
+		fmt.Fprint(w, r.URL.Path)
+	})
+	for _, two := range []bool{false, true} {
+		t.Run(fmt.Sprint("HTTP/2 ", two), func(t *testing.T) {
+			srv := httptest.NewUnstartedServer(handler)
+			srv.Config.ErrorLog = discardLog()
+			srv.EnableHTTP2 = two
+			srv.StartTLS()
+			defer srv.Close()
+			roots := x509.NewCertPool()
+			roots.AddCert(srv.Certificate())
+			p := testPool(t, HTTPPoolSettings{Roots: roots, MaxConns: 3})
+			var all sync.WaitGroup
+			var good atomic.Int64
+			for i := range 24 {
+				all.Go(func() {
+					for n := range 60 {
+						ctx, cancel := context.WithTimeout(t.Context(), patience)
+						path := "/slow"
+						switch {
+						case n == 30 && i%4 == 0:
+							path = "/broken"
+						case n%3 == 0:
+							cancel()
+							ctx, cancel = context.WithTimeout(t.Context(), time.Duration(n)*100*time.Microsecond)
+						}
+						var r HTTPResponse
+						if err := p.Do(ctx, &HTTPRequest{Method: "POST", URL: srv.URL + path, Body: "x"}, &r); err == nil {
+							if good.Add(1); string(r.Body) != path {
+								t.Errorf("%s: %q", path, r.Body)
+							}
+						} else if path == "/slow" && ctx.Err() == nil && !timeout(err) {
+							t.Errorf("%v", err)
+						}
+						cancel()
+					}
+				})
+			}
+			all.Wait()
+			p.each(func(h *hostPool) {
+				h.mu.Lock()
+				defer h.mu.Unlock()
+				if len(h.waiters) != 0 || h.looking.Load() != 0 || h.dialing != 0 || h.open != len(h.idle) || h.open > 3 {
+					t.Errorf("%d in line, %d looking, %d dialling, %d open, %d idle", len(h.waiters), h.looking.Load(), h.dialing, h.open, len(h.idle))
+				}
+				for _, c := range h.living() {
+					if c.InFlight() != 0 {
+						t.Errorf("%d in flight", c.InFlight())
+					}
+				}
+			})
+			if s := p.Stats(); good.Load() < 500 {
+				t.Errorf("%d of 1440 succeeded; %+v", good.Load(), s)
+			}
+		})
+	}
 }
