@@ -62,6 +62,7 @@ func drive(b *testing.B, parallel int, one func() error) {
 	left.Store(int64(b.N))
 	var all sync.WaitGroup
 	b.ResetTimer()
+	used := cpu()
 	for range parallel {
 		all.Go(func() {
 			for left.Add(-1) >= 0 {
@@ -75,6 +76,7 @@ func drive(b *testing.B, parallel int, one func() error) {
 	all.Wait()
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
+	b.ReportMetric(float64(cpu()-used)/float64(b.N), "cpu-ns/op") // client and server; what else runs here doesn't change it
 }
 
 func poolDrive(b *testing.B, parallel int, s HTTPPoolSettings, url string) {
