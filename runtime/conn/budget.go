@@ -2,13 +2,15 @@ package conn
 
 import (
 	"context"
-	"crypto/x509"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
@@ -16,31 +18,25 @@ import (
 // and host: request weight, connects, open connections, the ban after a 429,
 // and the HTTP connections themselves. One per process.
 type Budgets struct {
-	mu         sync.Mutex
-	windows    map[string]*window
-	opens      map[string]*opens
-	gates      map[string]*gate
-	transports map[transportKey]*http.Transport
-}
-
-type transportKey struct {
-	venue, proxy string
-	roots        *x509.CertPool
-	dialer       *dialer // where Settings.Dial is set
+	mu       sync.Mutex
+	windows  map[string]*window
+	opens    map[string]*opens
+	egresses map[string]*egress
+	pools    map[poolKey]*HTTPPool
 }
 
 // NewBudgets starts with nothing used.
 func NewBudgets() *Budgets {
 	return &Budgets{windows: make(map[string]*window), opens: make(map[string]*opens),
-		gates: make(map[string]*gate), transports: make(map[transportKey]*http.Transport)}
+		egresses: make(map[string]*egress), pools: make(map[poolKey]*HTTPPool)}
 }
 
-// Close drops idle HTTP connections.
+// Close drops HTTP connections; feeds have ended before.
 func (b *Budgets) Close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, t := range b.transports {
-		t.CloseIdleConnections()
+	for _, p := range b.pools {
+		p.Close()
 	}
 }
 
@@ -78,17 +74,6 @@ func (b *Budgets) open(key string, n int) *opens {
 		b.opens[key] = o
 	}
 	return o
-}
-
-func (b *Budgets) gate(key string) *gate {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	g := b.gates[key]
-	if g == nil {
-		g = &gate{}
-		b.gates[key] = g
-	}
-	return g
 }
 
 // window allows at most n units in any interval of per, exactly: it remembers
@@ -133,23 +118,46 @@ func (w *window) expire(now time.Time) {
 func (w *window) take(now time.Time, n, priority int) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.expire(now)
-	limit := w.n
-	if priority == later {
-		limit = max(w.n*4/5, 1)
+	n, d := w.wanting(now, n, priority)
+	if d == 0 {
+		w.add(now, n)
 	}
+	return d
+}
+
+// ask is take that uses nothing; left is what the budget has for this priority.
+func (w *window) ask(now time.Time, n, priority int) (d time.Duration, left int) {
+	if w == nil {
+		return 0, 0
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, d = w.wanting(now, n, priority)
+	return d, w.limit(priority) - w.sum
+}
+
+func (w *window) limit(priority int) int {
+	if priority == later {
+		return max(w.n*4/5, 1)
+	}
+	return w.n
+}
+
+// wanting says how much n units use, and how long they must wait. w.mu is held.
+func (w *window) wanting(now time.Time, n, priority int) (int, time.Duration) {
+	w.expire(now)
+	limit := w.limit(priority)
 	n = min(n, limit) // what is heavier than the whole budget goes alone
 	if w.sum+n <= limit {
-		w.add(now, n)
-		return 0
+		return n, 0
 	}
 	over := w.sum + n - limit
 	for _, u := range w.used {
 		if over -= u.n; over <= 0 {
-			return max(w.per+w.per/20-now.Sub(u.at), time.Millisecond)
+			return n, max(w.per+w.per/20-now.Sub(u.at), time.Millisecond)
 		}
 	}
-	return w.per
+	return n, w.per
 }
 
 func (w *window) add(now time.Time, n int) {
@@ -237,24 +245,48 @@ func (o *opens) release() {
 
 // gate is shut while a venue asked us to be silent.
 type gate struct {
-	mu    sync.Mutex
-	until time.Time
+	until   atomic.Int64 // ns since processStart, as Mono; 0: it was never shut
+	sending sync.RWMutex // held for reading while a request is written
 }
 
-// shut keeps the gate shut for d from now, never shorter than it was.
+var errShut = fault.New(fault.Wait, errors.New("conn: the venue asked for silence"))
+
+// shut keeps the gate shut for d from now, never shorter than it was. When it
+// returns, no request is being written, and none begins to be.
 func (g *gate) shut(now time.Time, d time.Duration) time.Time {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if t := now.Add(d); t.After(g.until) {
-		g.until = t
+	t := Mono(now.Add(d))
+	for {
+		old := g.until.Load()
+		if old != 0 && t <= old {
+			return processStart.Add(time.Duration(old))
+		}
+		if g.until.CompareAndSwap(old, t) {
+			break
+		}
 	}
-	return g.until
+	g.sending.Lock()
+	g.sending.Unlock() //nolint:staticcheck // who writes has finished, who comes later sees until
+	return processStart.Add(time.Duration(t))
 }
+
+// enter asks whether a request may be written now; who may calls leave afterwards.
+func (g *gate) enter() bool {
+	g.sending.RLock()
+	if g.left(time.Now()) > 0 {
+		g.sending.RUnlock()
+		return false
+	}
+	return true
+}
+
+func (g *gate) leave() { g.sending.RUnlock() }
 
 func (g *gate) left(now time.Time) time.Duration {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.until.Sub(now)
+	u := g.until.Load()
+	if u == 0 {
+		return 0
+	}
+	return time.Duration(u - Mono(now))
 }
 
 func (g *gate) wait(ctx context.Context) error {
@@ -286,7 +318,8 @@ func admit(ctx context.Context, g *gate, w *window, n, priority int) error {
 }
 
 // retryAfter reads the header in seconds or as a date. Without one a 418 (an
-// address that was banned) waits two minutes, a 429 one.
+// address that was banned) waits two minutes, a 403 for the same reason ten, a
+// 429 one.
 func retryAfter(status int, header string, now time.Time) time.Duration {
 	header = strings.TrimSpace(header)
 	if s, err := strconv.ParseFloat(header, 64); err == nil && s >= 0 && s < 1e8 {
@@ -295,8 +328,11 @@ func retryAfter(status int, header string, now time.Time) time.Duration {
 	if t, err := http.ParseTime(header); err == nil {
 		return max(t.Sub(now), time.Second)
 	}
-	if status == http.StatusTeapot {
+	switch status {
+	case http.StatusTeapot:
 		return 2 * time.Minute
+	case http.StatusForbidden:
+		return 10 * time.Minute
 	}
 	return time.Minute
 }

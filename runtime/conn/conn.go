@@ -129,6 +129,7 @@ type Settings struct {
 	FrameTimeout   time.Duration // for the rest of a frame that began, 30 s if 0
 	Overlap        time.Duration // of old and new connection after the new one has data, 1 s if 0
 	MaxBody        int           // of an HTTP response, inflated; 15 MiB if 0
+	HTTP           HTTPSettings
 
 	// Dial replaces the TCP dial where it is set.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)

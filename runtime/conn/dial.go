@@ -22,7 +22,8 @@ import (
 // dialer opens TCP connections, directly or through a proxy, and TLS on them.
 type dialer struct {
 	base  func(ctx context.Context, network, addr string) (net.Conn, error)
-	proxy *url.URL // nil: the environment's
+	proxy *url.URL // nil: the environment's, but for a local address
+	local net.IP   // connections leave from it; nil: the system chooses
 	roots *x509.CertPool
 	cache tls.ClientSessionCache
 
@@ -33,13 +34,7 @@ type dialer struct {
 }
 
 func newDialer(s *Settings) *dialer {
-	d := &dialer{base: s.Dial, good: make(map[string]string), cache: tls.NewLRUClientSessionCache(16)}
-	if d.custom = s.Dial != nil; !d.custom {
-		d.base = (&net.Dialer{Timeout: handshakeTime, KeepAlive: 15 * time.Second}).DialContext
-	}
-	if s.Proxy != "" {
-		d.proxy, _ = url.Parse(s.Proxy) // checked with the settings
-	}
+	d, _ := newEgressDialer(s.Proxy, s.Dial, nil) // checked with the settings
 	if s.TLS != nil {
 		d.roots = s.TLS.RootCAs
 	}
@@ -52,14 +47,17 @@ func (d *dialer) tls(serverName string) *tls.Config {
 
 // egress names the way out: budgets are counted by it.
 func (d *dialer) egress() string {
-	if d.proxy != nil {
+	switch {
+	case d.proxy != nil:
 		return d.proxy.Host
+	case d.local != nil:
+		return d.local.String()
 	}
 	return ""
 }
 
 func (d *dialer) proxyFor(u *url.URL) (*url.URL, error) {
-	if d.proxy != nil {
+	if d.proxy != nil || d.local != nil {
 		return d.proxy, nil
 	}
 	h := *u
@@ -183,31 +181,6 @@ func hostPort(u *url.URL) string {
 		port = "1080"
 	}
 	return net.JoinHostPort(u.Hostname(), port)
-}
-
-// transport gives the venue's HTTP pool.
-func (b *Budgets) transport(venue string, d *dialer) *http.Transport {
-	key := transportKey{venue: venue, roots: d.roots}
-	if d.proxy != nil {
-		key.proxy = d.proxy.String()
-	}
-	if d.custom {
-		key.dialer = d
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	t := b.transports[key]
-	if t == nil {
-		t = &http.Transport{
-			Proxy:       func(r *http.Request) (*url.URL, error) { return d.proxyFor(r.URL) },
-			DialContext: d.tcp, TLSClientConfig: d.tls(""), ForceAttemptHTTP2: true,
-			TLSHandshakeTimeout: handshakeTime, ResponseHeaderTimeout: requestTime, IdleConnTimeout: 90 * time.Second,
-			MaxIdleConnsPerHost: 4, MaxConnsPerHost: 8, MaxResponseHeaderBytes: 64 << 10,
-			DisableCompression: true, // bodies are inflated here, where the ratio is known
-		}
-		b.transports[key] = t
-	}
-	return t
 }
 
 // override replaces scheme and host of raw by to's and puts to's path before its own.

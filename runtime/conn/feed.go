@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -39,10 +38,9 @@ func keyOf(s source.Subscription) subKey {
 type Feed struct {
 	set    Settings
 	name   string // venue and market, for messages
-	dial   *dialer
-	client *http.Client
-	gate   *gate   // shut by 429 and 418
-	weight *window // of HTTP requests
+	ways   []*way
+	turn   atomic.Uint32 // of ways that are equally good
+	http   httpCounts
 	count  counters
 	baseAt atomic.Uint32
 	wake   chan struct{}
@@ -69,20 +67,15 @@ func New(s Settings) (*Feed, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	d := newDialer(&s)
-	f := &Feed{set: s, name: s.Venue + " " + s.Spec.Market.String(), dial: d,
-		client: newClient(s.Budgets.transport(s.Venue, d)), gate: s.Budgets.gate(s.Venue + "|" + d.egress()),
+	ways, err := newWays(&s)
+	if err != nil {
+		return nil, err
+	}
+	f := &Feed{set: s, name: s.Venue + " " + s.Spec.Market.String(), ways: ways,
 		wake: make(chan struct{}, 1), polls: make(chan struct{}, 1), busy: make(chan struct{}, 6),
 		next: s.FirstConn, streams: make(map[subKey]source.Subscription), polled: make(map[subKey]source.Subscription),
 		links: make(map[uint32]*link), pending: make(map[subKey]bool)}
-	if len(s.Spec.HTTP) > 0 {
-		f.weight = s.Budgets.window(f.key("weight", hostOf(s.Spec.HTTP[0])), s.Spec.Weight.Rate)
-	}
 	return f, nil
-}
-
-func (f *Feed) key(what, host string) string {
-	return what + "|" + f.set.Venue + "|" + host + "|" + f.dial.egress()
 }
 
 // Run connects, and blocks until ctx ends or the feed must stop: then
@@ -409,7 +402,9 @@ func (f *Feed) Stats() []ConnStats {
 // Metrics reads the feed's counters.
 func (f *Feed) Metrics() Metrics {
 	m := f.count.Snapshot()
-	m.WeightUsed = uint64(f.weight.inUse(time.Now()))
+	for _, w := range f.ways {
+		m.WeightUsed += uint64(w.weight.inUse(time.Now()))
+	}
 	return m
 }
 

@@ -1,11 +1,9 @@
 package conn
 
 import (
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -16,117 +14,179 @@ import (
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
-// errTooLarge is a body or frame beyond its bound.
-var errTooLarge = errors.New("too large")
+var (
+	// errTooLarge is a body or frame beyond its bound.
+	errTooLarge = errors.New("too large")
+	// errBreaker is a poll that was not made, since the host's breaker is open.
+	errBreaker = errors.New("the host's breaker is open")
+)
 
-func newClient(t http.RoundTripper) *http.Client {
-	return &http.Client{Transport: t, Timeout: requestTime, CheckRedirect: func(r *http.Request, via []*http.Request) error {
-		if via[0].URL.Scheme == "https" && r.URL.Scheme != "https" {
-			return fmt.Errorf("conn: redirect from TLS to %s is refused", r.URL.Redacted())
-		}
-		if len(via) >= 3 {
-			return errors.New("conn: more than 3 redirects")
-		}
-		return nil
-	}}
+// call is a request with what decides about its turn.
+type call struct {
+	source.Request
+	purpose  source.Purpose // purposeSession if empty
+	conn     uint32
+	weight   int
+	priority int
 }
 
-// do performs a request under the budget and journals the response. An error
-// says what to do next by its kind; the response is returned beside it where
-// there is one.
+// do performs a request of a session. See exchange.
 func (f *Feed) do(ctx context.Context, r source.Request, conn uint32, weight, priority int) (source.Reply, error) {
-	if r.Sign != nil {
+	return f.exchange(ctx, call{Request: r, conn: conn, weight: weight, priority: priority})
+}
+
+// exchange performs a request by the way out that has room for it, under its
+// budget, and journals the response. An error says what to do next by its kind;
+// the response is returned beside it where there is one. While the host's breaker
+// is open polls fail, everything else waits.
+func (f *Feed) exchange(ctx context.Context, c call) (source.Reply, error) {
+	if c.Sign != nil {
 		return source.Reply{}, errSigned
 	}
-	if r.Weight > 0 {
-		weight = r.Weight
+	if c.Weight > 0 {
+		c.weight = c.Weight
 	}
-	if err := admit(ctx, f.gate, f.weight, max(weight, 1), priority); err != nil {
-		return source.Reply{}, err
-	}
-	for { // after the budget: what is urgent doesn't wait behind what isn't
-		select {
-		case f.busy <- struct{}{}:
-		case <-ctx.Done():
-			return source.Reply{}, ctx.Err()
-		}
-		if f.gate.left(time.Now()) <= 0 {
-			break
-		}
-		<-f.busy // the gate shut while we stood in line
-		if err := f.gate.wait(ctx); err != nil {
-			return source.Reply{}, err
-		}
-	}
-	defer func() { <-f.busy }()
-	method := r.Method
-	if method == "" {
-		method = http.MethodGet
-	}
-	req, err := http.NewRequestWithContext(ctx, method, override(r.URL, f.set.HTTPURL), strings.NewReader(r.Body))
+	q := HTTPRequest{Method: c.Method, URL: override(c.URL, f.set.HTTPURL), Header: c.Header, Body: c.Body, MaxBody: f.set.MaxBody}
+	to, err := parseAddress(q.URL)
 	if err != nil {
-		return source.Reply{}, fault.Errorf(fault.Skip, "conn: %s: request: %w", f.name, err)
+		return source.Reply{}, fault.Errorf(fault.Skip, "conn: %s: %w", f.name, err)
 	}
-	req.Header.Set("User-Agent", userAgent)
-	req.Header.Set("Accept-Encoding", "gzip")
-	for k, v := range r.Header {
-		req.Header.Set(k, v)
-	}
-	f.count.requests.Add(1)
-	resp, err := f.client.Do(req)
-	if err != nil {
-		return source.Reply{}, fmt.Errorf("conn: %s: %w", f.name, err)
-	}
-	body, err := readBody(resp, f.set.MaxBody)
-	resp.Body.Close()
+	var resp HTTPResponse
+	stats := f.http.of(c.purpose)
+	asked := time.Now()
+	w, err := f.send(ctx, &c, &q, &resp, to, func(sent time.Time) { f.http.queue.Observe(sent.Sub(asked)); asked = sent })
 	now := time.Now()
 	if err != nil {
-		return source.Reply{}, fmt.Errorf("conn: %s: response of %s: %w", f.name, req.URL.Redacted(), err)
+		stats.failed(ctx, err)
+		return source.Reply{}, fmt.Errorf("conn: %s: %w", f.name, err)
 	}
+	stats.seconds.Observe(now.Sub(asked))
+	stats.answered(resp.Status)
+	f.http.bytes.Add(uint64(len(resp.Body)))
 	if h := f.set.Spec.Weight.UsedHeader; h != "" {
-		if used, err := strconv.Atoi(resp.Header.Get(h)); err == nil {
-			f.weight.observe(now, used)
+		if used, err := strconv.Atoi(resp.Header(h)); err == nil {
+			w.weight.observe(now, used)
 		}
 	}
-	reply := source.Reply{Status: resp.StatusCode, Body: body}
-	if arrived, ok := ctx.Value(arrivedKey{}).(func()); ok && resp.StatusCode/100 == 2 {
+	reply := source.Reply{Status: resp.Status, Body: resp.Body}
+	if arrived, ok := ctx.Value(arrivedKey{}).(func()); ok && resp.Status/100 == 2 {
 		arrived()
 	}
-	if err := f.append(source.InputHTTP, conn, now, source.AppendHTTP(nil, resp.StatusCode, r.URL, body)); err != nil {
+	if err := f.append(source.InputHTTP, c.conn, now, source.AppendHTTP(nil, resp.Status, c.URL, resp.Body)); err != nil {
 		return reply, err
 	}
 	f.set.Frames.Ring()
-	if err := f.refusal(resp, body, conn, now); err != nil {
+	at := redact(q.URL)
+	if err := f.refusal(w, answer{resp.Status, resp.Header("Retry-After"), at, resp.Body, resp.Until}, c.conn, now); err != nil {
 		return reply, err
 	}
-	if resp.StatusCode >= 500 {
+	if resp.Status >= 500 {
 		f.baseAt.Add(1)
 	}
-	if resp.StatusCode/100 != 2 {
-		return reply, fmt.Errorf("conn: %s: %s: HTTP %d: %s", f.name, req.URL.Redacted(), resp.StatusCode, excerpt(body))
+	if resp.Status/100 != 2 {
+		return reply, fmt.Errorf("conn: %s: %s: HTTP %d: %s", f.name, at, resp.Status, excerpt(resp.Body))
 	}
 	return reply, nil
 }
 
-// refusal reacts to statuses that concern the whole feed: a region refused, a
-// budget overdrawn.
-func (f *Feed) refusal(resp *http.Response, body []byte, conn uint32, now time.Time) error {
-	at := ""
-	if resp.Request != nil && resp.Request.URL != nil {
-		at = resp.Request.URL.Redacted()
+// send waits until a way out has room, then for a place among the feed's
+// requests, and makes the request. Whoever finds the gate shut meanwhile looks
+// for a way again.
+func (f *Feed) send(ctx context.Context, c *call, q *HTTPRequest, r *HTTPResponse, to address, sent func(time.Time)) (*way, error) {
+	var paid *way
+	for {
+		w := f.forRequest(to.hostKey, max(c.weight, 1), c.priority)
+		if d := w.pool.refuses(to.hostKey); d > 0 {
+			if c.purpose == source.PurposePoll {
+				return w, fmt.Errorf("%s: %w for %v", redact(q.URL), errBreaker, d.Round(time.Millisecond))
+			}
+			if err := sleep(ctx, d); err != nil {
+				return w, err
+			}
+			continue
+		}
+		if paid != w {
+			if err := admit(ctx, &w.gate, w.weight, max(c.weight, 1), c.priority); err != nil {
+				return w, err
+			}
+			paid = w
+		} else if err := w.gate.wait(ctx); err != nil {
+			return w, err
+		}
+		select { // after the budget: what is urgent doesn't wait behind what isn't
+		case f.busy <- struct{}{}:
+		case <-ctx.Done():
+			return w, ctx.Err()
+		}
+		if w.gate.left(time.Now()) > 0 { // it shut while we stood in line
+			<-f.busy
+			continue
+		}
+		w.flying.Add(1)
+		f.http.flying.Add(1)
+		sent(time.Now())
+		err := w.pool.do(ctx, q, r)
+		f.http.flying.Add(-1)
+		w.flying.Add(-1)
+		<-f.busy
+		f.tellBreaker(w, to.hostKey)
+		if err == errShut {
+			continue
+		}
+		if open := (*openError)(nil); errors.As(err, &open) {
+			if c.purpose == source.PurposePoll {
+				return w, fmt.Errorf("%s: %w", redact(q.URL), errBreaker)
+			}
+			if err := sleep(ctx, open.after); err != nil {
+				return w, err
+			}
+			continue
+		}
+		f.count.requests.Add(1)
+		return w, err
 	}
-	switch s := resp.StatusCode; {
-	case s == http.StatusUnavailableForLegalReasons, s == http.StatusForbidden && namesRegion(body):
-		err := fault.Errorf(fault.Stop, "conn: %s: region refused: %s answered HTTP %d: %s; %s", f.name, at, s, excerpt(body), f.alternates())
+}
+
+// tellBreaker passes on what happened to a host's breaker; of several feeds one does.
+func (f *Feed) tellBreaker(w *way, k hostKey) {
+	if text := w.pool.breakerNews(k); text != "" {
+		f.event(Event{Kind: EventBreaker, Detail: "breaker of " + k.host + " by " + w.name + " " + text})
+	}
+}
+
+// answer is what a venue said to a request or to a handshake.
+type answer struct {
+	status     int
+	retryAfter string
+	url        string
+	body       []byte
+	until      time.Time // the gate is shut already
+}
+
+// refusal reacts to statuses that concern the whole way out: a region refused, a
+// budget overdrawn. Where no other way is left, a refused region ends the feed.
+func (f *Feed) refusal(w *way, a answer, conn uint32, now time.Time) error {
+	switch s := a.status; {
+	case s == http.StatusUnavailableForLegalReasons, s == http.StatusForbidden && namesRegion(a.body):
+		err := fault.Errorf(fault.Stop, "conn: %s: region refused: %s answered HTTP %d: %s; %s", f.name, a.url, s, excerpt(a.body), f.alternates())
+		w.refused.Store(true)
+		if f.elsewhere(w) {
+			err = fault.Errorf(fault.Retry, "conn: %s: region refused by egress %s, others are left: %s answered HTTP %d: %s", f.name, w.name, a.url, s, excerpt(a.body))
+		}
 		f.event(Event{Kind: EventRefused, Conn: conn, Detail: err.Error(), Err: err})
-		f.fail(err)
+		if fault.Of(err) == fault.Stop {
+			f.fail(err)
+		}
 		return err
-	case s == http.StatusTooManyRequests, s == http.StatusTeapot:
-		d := retryAfter(s, resp.Header.Get("Retry-After"), now)
-		until := f.gate.shut(now, d)
+	case s == http.StatusTooManyRequests, s == http.StatusTeapot, s == http.StatusForbidden && namesLimit(a.body):
+		until := a.until
+		if until.IsZero() {
+			until = w.gate.shut(now, retryAfter(s, a.retryAfter, now))
+		}
+		w.limited.Add(1)
 		f.count.rateLimited.Add(1)
-		err := fault.WaitFor(until.Sub(now), fmt.Errorf("conn: %s: %s answered HTTP %d: nothing is sent to %s before %s",
-			f.name, at, s, f.set.Venue, until.UTC().Format(time.RFC3339)))
+		err := fault.WaitFor(until.Sub(now), fmt.Errorf("conn: %s: %s answered HTTP %d: nothing is sent to %s by %s before %s",
+			f.name, a.url, s, f.set.Venue, w.name, until.UTC().Format(time.RFC3339)))
 		f.event(Event{Kind: EventRateLimited, Conn: conn, Detail: err.Error(), Err: err})
 		return err
 	}
@@ -138,6 +198,17 @@ func (f *Feed) refusal(resp *http.Response, body []byte, conn uint32, now time.T
 func namesRegion(body []byte) bool {
 	b := strings.ToLower(string(body[:min(len(body), 4096)]))
 	for _, w := range []string{"restricted location", "region", "country", "jurisdiction", "geo", "territor", "legal reasons"} {
+		if strings.Contains(b, w) {
+			return true
+		}
+	}
+	return false
+}
+
+// namesLimit tells a 403 by which a venue bans an address that asked too often.
+func namesLimit(body []byte) bool {
+	b := strings.ToLower(string(body[:min(len(body), 4096)]))
+	for _, w := range []string{"too frequent", "too many", "rate limit", "ip banned"} {
 		if strings.Contains(b, w) {
 			return true
 		}
@@ -158,59 +229,6 @@ func (f *Feed) alternates() string {
 		return "the manifest names no alternates; a proxy in a region that the venue serves is the way"
 	}
 	return "alternates in the manifest: " + strings.Join(a, ", ")
-}
-
-// readBody reads and inflates a body within limit bytes and a sane ratio.
-func readBody(resp *http.Response, limit int) ([]byte, error) {
-	raw := &counting{r: resp.Body}
-	var r io.Reader = raw
-	if strings.EqualFold(resp.Header.Get("Content-Encoding"), "gzip") {
-		z, err := gzip.NewReader(raw)
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil, nil
-			}
-			return nil, err
-		}
-		r = z
-	}
-	size := 4096
-	if n := resp.ContentLength; n > 0 && n < int64(limit) {
-		size = int(n) + 1
-	}
-	buf := make([]byte, 0, size)
-	for {
-		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
-		}
-		n, err := r.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		switch {
-		case len(buf) > limit:
-			return nil, fmt.Errorf("body of more than %d bytes: %w", limit, errTooLarge)
-		case bomb(len(buf), raw.n):
-			return nil, fmt.Errorf("%d bytes inflate to %d: %w", raw.n, len(buf), errTooLarge)
-		case err == io.EOF:
-			return buf, nil
-		case err != nil:
-			return nil, err
-		}
-	}
-}
-
-func bomb(inflated int, compressed int64) bool {
-	return inflated > ratioFloor && int64(inflated) > maxRatio*compressed
-}
-
-type counting struct {
-	r io.Reader
-	n int64
-}
-
-func (c *counting) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
 }
 
 // excerpt is the start of a body as one printable line.

@@ -209,13 +209,13 @@ func (l *link) ended(k EventKind, why error) {
 func (l *link) open() (release func(), err error) {
 	f := l.f
 	host := hostOf(l.ep.URL)
-	opens := f.set.Budgets.open(f.key("open", host), f.set.Spec.MaxConns)
-	if err := opens.acquire(l.ctx); err != nil {
+	way, opens, err := f.forSocket(l.ctx, host)
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			opens.release()
+			way.leave(opens)
 		}
 	}()
 	keys, subs := l.slot.snapshot()
@@ -239,7 +239,7 @@ func (l *link) open() (release func(), err error) {
 	if r := l.ep.Messages; l.ep.SubscribeWithin > 0 {
 		// The venue counts messages by address and closes who is silent after the
 		// dial: connections share one budget, and the first message is in hand.
-		l.messages = f.set.Budgets.window(f.key("messages", host), r)
+		l.messages = f.set.Budgets.window(way.key("messages", host), r)
 		if err := l.messages.wait(l.ctx, 1, urgent); err != nil {
 			return nil, err
 		}
@@ -247,10 +247,10 @@ func (l *link) open() (release func(), err error) {
 	} else if r.N > 0 && r.Per > 0 {
 		l.messages = newWindow(r)
 	}
-	if err := admit(l.ctx, f.gate, f.set.Budgets.window(f.key("connects", host), f.set.Spec.Connects), 1, urgent); err != nil {
+	if err := admit(l.ctx, &way.gate, f.set.Budgets.window(way.key("connects", host), f.set.Spec.Connects), 1, urgent); err != nil {
 		return nil, err
 	}
-	if err := l.dial(dial); err != nil {
+	if err := l.dial(way, dial); err != nil {
 		return nil, err
 	}
 	l.since, l.opened = time.Now(), true
@@ -265,7 +265,7 @@ func (l *link) open() (release func(), err error) {
 	l.publish("subscribing")
 	f.count.opens.Add(1)
 	f.event(Event{Kind: EventOpen, Conn: l.num, Detail: l.url})
-	return opens.release, nil
+	return func() { way.leave(opens) }, nil
 }
 
 func (l *link) error(k fault.Kind, format string, args ...any) error {
@@ -360,7 +360,7 @@ func (l *link) sendable(fr *source.Frame) error {
 	return nil
 }
 
-func (l *link) dial(st *source.Dial) error {
+func (l *link) dial(way *way, st *source.Dial) error {
 	f := l.f
 	l.url = st.URL
 	target := override(st.URL, f.set.URL)
@@ -371,9 +371,9 @@ func (l *link) dial(st *source.Dial) error {
 	l.publish("opening")
 	wd := &websocket.Dialer{
 		HandshakeTimeout: handshakeTime, ReadBufferSize: readBuffer, WriteBufferSize: 4096, EnableCompression: f.set.Compress,
-		TLSClientConfig: f.dial.tls(u.Hostname()),
+		TLSClientConfig: way.dial.tls(u.Hostname()),
 		NetDialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
-			c, err := f.dial.through(ctx, u, addr)
+			c, err := way.dial.through(ctx, u, addr)
 			if err != nil {
 				return nil, err
 			}
@@ -385,12 +385,16 @@ func (l *link) dial(st *source.Dial) error {
 	for k, v := range st.Header {
 		h.Set(k, v)
 	}
-	ws, resp, err := wd.DialContext(l.ctx, target, h)
+	ctx, shut := way.silent(l.ctx)
+	ws, resp, err := wd.DialContext(ctx, target, h)
 	if err != nil {
+		if shut() {
+			return l.errorf("%s: %w", u.Redacted(), errShut)
+		}
 		if resp != nil {
 			body, _ := readBody(resp, 4096)
-			resp.Request = &http.Request{URL: u}
-			if rerr := f.refusal(resp, body, l.num, time.Now()); rerr != nil {
+			a := answer{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After"), url: u.Redacted(), body: body}
+			if rerr := f.refusal(way, a, l.num, time.Now()); rerr != nil {
 				return rerr
 			}
 			return l.errorf("%s: handshake: HTTP %s: %s", u.Redacted(), resp.Status, excerpt(body))

@@ -3,6 +3,7 @@ package conn
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -106,7 +107,7 @@ func (f *Feed) request(ctx context.Context, r source.RequestFor, priority int) e
 			}
 			continue
 		}
-		if _, err := f.do(ctx, q, 0, weight, priority); err != nil {
+		if _, err := f.exchange(ctx, call{Request: q, purpose: r.Purpose, weight: weight, priority: priority}); err != nil {
 			f.nextBase(err)
 			return err
 		}
@@ -141,6 +142,11 @@ func (f *Feed) insist(ctx context.Context, r source.RequestFor, priority, tries 
 		}
 		err := f.request(ctx, r, priority)
 		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, errBreaker) { // of a poll: the next one finds out
+			f.count.pollsSkipped.Add(1)
+			f.http.skippedOpen.Add(1)
 			return
 		}
 		f.count.requestErrors.Add(1)
@@ -226,6 +232,7 @@ func (f *Feed) poll(ctx context.Context) {
 				p.next = now.Add(p.every - p.every/40 + rand.N(p.every/20+1))
 				if p.busy {
 					f.count.pollsSkipped.Add(1)
+					f.http.skippedBusy.Add(1)
 				} else {
 					p.busy = true
 					running++

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ func unmarked(v cty.Value) cty.Value { u, _ := v.UnmarkDeep(); return u }
 var sourceSchema = schema.Attributes{
 	{Name: "url", Type: schema.String, Doc: "scheme and host of WebSocket endpoints"},
 	{Name: "http_url", Type: schema.String, Doc: "scheme and host of HTTP endpoints"},
+	{Name: "egress", Type: schema.Strings, Sensitive: true, Doc: "local addresses and proxies, each with a budget of its own"},
 }
 
 // source decodes a source block with its plugin's schema.
@@ -56,6 +58,7 @@ func (p *parser) source(b *hclsyntax.Block) {
 	s.Ranges = d.ranges
 	s.URL = p.endpoint(d, "url", "ws", "wss")
 	s.HTTPURL = p.endpoint(d, "http_url", "http", "https")
+	s.Egress = p.egress(d)
 	s.Config, s.Shown = split(d, s.Manifest.Attributes)
 	p.symbols(b, s)
 	for _, c := range b.Body.Blocks {
@@ -96,6 +99,23 @@ func (p *parser) endpoint(d decoded, name string, schemes ...string) string {
 		return ""
 	}
 	return u.Scheme + "://" + u.Host
+}
+
+// egress checks the ways out of a source.
+func (p *parser) egress(d decoded) []string {
+	all := d.values.Strings("egress")
+	for i, e := range all {
+		u, err := url.Parse(e)
+		proxy := err == nil && u.Host != "" && slices.Contains([]string{"http", "https", "socks5"}, u.Scheme)
+		switch {
+		case net.ParseIP(e) == nil && !proxy:
+			p.add(p.fs.diag(Error, d.ranges["egress"], "Wrong value for \"egress\"",
+				"Element %d is neither an address of this machine, like \"192.0.2.10\", nor a proxy, which is written http://host:port, https://host:port or socks5://host:port.", i+1))
+		case slices.Contains(all[:i], e):
+			p.add(p.fs.diag(Error, d.ranges["egress"], "Wrong value for \"egress\"", "Element %d stands there already: a way out has one budget.", i+1))
+		}
+	}
+	return all
 }
 
 // symbols decodes the list form.

@@ -99,6 +99,7 @@ type Source struct {
 	Symbols    []Symbol // canonical names, in the file's order, without repetitions
 	URL        string   // scheme and host in place of the endpoints' own; empty: theirs
 	HTTPURL    string
+	Egress     []string // local addresses and proxies' URLs, which may hold a password
 	Config     schema.Values
 	Shown      Shown // of Config
 	Channels   []*Channel

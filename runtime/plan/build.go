@@ -141,6 +141,17 @@ func marketNames(m *source.Manifest) string {
 	return strings.Join(names, ", ")
 }
 
+// redacted leaves passwords out of the ways out.
+func redacted(egress []string) (shown []string) {
+	for _, e := range egress {
+		if u, err := url.Parse(e); err == nil && u.Host != "" {
+			e = u.Redacted()
+		}
+		shown = append(shown, e)
+	}
+	return shown
+}
+
 // feed finds or adds a feed, and refuses a source whose settings differ from
 // those that the feed has: a feed has one decoder and one set of endpoints.
 func (b *builder) feed(s *pipefile.Source, spec source.MarketSpec) *Feed {
@@ -155,7 +166,7 @@ func (b *builder) feed(s *pipefile.Source, spec source.MarketSpec) *Feed {
 		f = &Feed{
 			Name: name, Venue: s.Manifest.Venue, Market: spec.Market, Sources: []string{s.Address()}, Plugin: s.Type,
 			Config: s.Config, Shown: s.Shown, HTTP: over.HTTP, Spec: over, Manifest: &s.Manifest,
-			Connections: []Connection{},
+			Egress: s.Egress, ShownEgress: redacted(s.Egress), Connections: []Connection{},
 		}
 		b.out.Feeds = append(b.out.Feeds, f)
 		b.out.Processes = append(b.out.Processes, process("source", f.Name, s.Plugin, s.Manifest.Version))
@@ -178,6 +189,9 @@ func (b *builder) feed(s *pipefile.Source, spec source.MarketSpec) *Feed {
 		} else {
 			note("url")
 		}
+	}
+	if !slices.Equal(f.Egress, s.Egress) {
+		note("egress")
 	}
 	for _, n := range slices.Sorted(maps.Keys(s.Config)) {
 		if !reflect.DeepEqual(s.Config[n], f.Config[n]) {

@@ -63,7 +63,9 @@ type Feed struct {
 	Plugin      string         `json:"plugin"`
 	Config      schema.Values  `json:"-"`
 	Shown       pipefile.Shown `json:"config,omitempty"`
-	HTTP        []string       `json:"http,omitempty"` // base URLs, overrides applied
+	HTTP        []string       `json:"http,omitempty"`   // base URLs, overrides applied
+	Egress      []string       `json:"-"`                // with passwords
+	ShownEgress []string       `json:"egress,omitempty"` // without
 	Channels    []*Channel     `json:"channels"`
 	Instruments []Instrument   `json:"instruments"`
 	Connections []Connection   `json:"connections"`

@@ -342,3 +342,43 @@ func BenchmarkBuild(b *testing.B) {
 		}
 	}
 }
+
+func TestEgress(t *testing.T) {
+	text := func(second string) string {
+		return `
+source "binance" "a" {
+  symbols = ["BTC-USDT"]
+  egress  = ["192.0.2.10", "socks5://me:secret@proxy.example:1080"]
+  channel "trades" {}
+}
+source "binance" "b" {
+  symbols = ["ETH-USDT"]
+  egress  = [` + second + `]
+  channel "trades" {}
+}
+`
+	}
+	p, diags := build(t, text(`"192.0.2.10", "socks5://me:secret@proxy.example:1080"`))
+	if p == nil {
+		t.Fatal(diags)
+	}
+	if f := p.Feeds[0]; len(p.Feeds) != 1 || len(f.Egress) != 2 || !strings.Contains(f.Egress[1], "secret") {
+		t.Errorf("%q", f.Egress)
+	}
+	var out bytes.Buffer
+	if err := p.WriteText(&out); err != nil {
+		t.Fatal(err)
+	}
+	js, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range []string{out.String(), string(js)} {
+		if strings.Contains(b, "secret") || !strings.Contains(b, "me:xxxxx@proxy.example") || !strings.Contains(b, "192.0.2.10") {
+			t.Errorf("%s", b)
+		}
+	}
+	if p, diags = build(t, text(`"192.0.2.10"`)); p != nil || !strings.Contains(fmt.Sprint(diags), "must agree with it on egress") {
+		t.Errorf("%v", diags)
+	}
+}

@@ -104,6 +104,9 @@ func (t *text) feed(f *Feed) {
 	if len(f.Shown) > 0 {
 		t.line("  %s", config(f.Shown))
 	}
+	if len(f.ShownEgress) > 0 {
+		t.line("  egress: %s", strings.Join(f.ShownEgress, ", "))
+	}
 	t.line("  instruments: %s", instruments(f.Instruments))
 	t.row("channel", "kinds", "by", "symbols", "config")
 	for _, c := range f.Channels {
