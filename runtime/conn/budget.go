@@ -21,6 +21,9 @@ type Budgets struct {
 	opens      map[string]*opens
 	gates      map[string]*gate
 	transports map[transportKey]*http.Transport
+	queues     map[string]*admission
+	boards     map[string]*board
+	times      boardTimes
 }
 
 type transportKey struct {
@@ -32,7 +35,8 @@ type transportKey struct {
 // NewBudgets starts with nothing used.
 func NewBudgets() *Budgets {
 	return &Budgets{windows: make(map[string]*window), opens: make(map[string]*opens),
-		gates: make(map[string]*gate), transports: make(map[transportKey]*http.Transport)}
+		gates: make(map[string]*gate), transports: make(map[transportKey]*http.Transport),
+		queues: make(map[string]*admission), boards: make(map[string]*board), times: defaultBoard}
 }
 
 // Close drops idle HTTP connections.

@@ -85,10 +85,17 @@ const (
 	EventFrame       EventKind = "frame"        // a frame was refused: too large, too slow, a bomb
 	EventRequest     EventKind = "request"      // an HTTP request failed
 	EventWarning     EventKind = "warning"
+	EventDegraded    EventKind = "degraded" // a connection is ill: old data, slow pongs, errors
+	EventTakeover    EventKind = "takeover" // a standby connection took over
 )
 
-// StateLive is the state of a connection whose script is done.
-const StateLive = "live"
+// The states of a connection whose script is done: it carries subscriptions, it
+// does while another one is on its way, it is a spare.
+const (
+	StateLive      = "live"
+	StateReplacing = "replacing"
+	StateStandby   = "standby"
+)
 
 // Event is something that an operator or a quality record wants to know.
 type Event struct {
@@ -132,6 +139,18 @@ type Settings struct {
 
 	// Dial replaces the TCP dial where it is set.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	// WebSocket connections.
+
+	// Standby keeps a second, subscribed connection beside each, at another
+	// endpoint where there is one, as far as the venue's limit of connections
+	// leaves room. When the first breaks, nothing is missed: what both deliver
+	// is deduplicated behind the journal. It doubles the frames.
+	Standby     bool
+	ProbeEvery  time.Duration // of pings that measure, where the venue's own rule has none; 15 s if 0, none if negative
+	ProbeText   bool          // also to venues whose own ping is a text frame
+	SlowPong    time.Duration // degrades a connection; 2 s if 0, never if negative
+	DegradedFor time.Duration // then a connection is replaced; 30 s if 0, never if negative
 }
 
 // Limits that are the same for all venues.
@@ -147,6 +166,7 @@ const (
 	handshakeBytes  = 256 << 10 // the library reads headers without a bound
 	requestTime     = 30 * time.Second
 	writeTime       = 10 * time.Second
+	drainTime       = time.Second // for the venue's answer to our close frame
 	userAgent       = "marketprism/1"
 )
 
@@ -178,6 +198,7 @@ func (s *Settings) check() error {
 	}{
 		{&s.Gather, 2 * time.Millisecond}, {&s.CatalogueEvery, 6 * time.Hour}, {&s.AckTimeout, 10 * time.Second},
 		{&s.FrameTimeout, 30 * time.Second}, {&s.Overlap, time.Second},
+		{&s.ProbeEvery, 15 * time.Second}, {&s.SlowPong, 2 * time.Second}, {&s.DegradedFor, 30 * time.Second},
 	} {
 		if *p.v == 0 {
 			*p.v = p.d

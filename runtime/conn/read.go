@@ -93,7 +93,7 @@ func (l *link) readFrames() error {
 
 func (l *link) tooLarge(format string, args ...any) error {
 	l.f.count.refused.Add(1)
-	err := l.errorf("%s: %w", fmt.Sprintf(format, args...), errTooLarge)
+	err := l.endf(closeFrame, "%s: %w", fmt.Sprintf(format, args...), errTooLarge)
 	l.f.event(Event{Kind: EventFrame, Conn: l.num, Detail: err.Error(), Err: err})
 	l.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseMessageTooBig, ""), time.Now().Add(time.Second))
 	return err
@@ -104,6 +104,7 @@ func (l *link) tooLarge(format string, args ...any) error {
 func (l *link) burst() int {
 	n := l.parsed
 	l.f.count.bursts.Add(1)
+	l.bursts.Add(1)
 	if n > 0 {
 		l.parsed = 0
 		l.f.count.frames.Add(uint64(n))

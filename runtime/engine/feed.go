@@ -488,14 +488,14 @@ func (f *feed) ready() (bool, string) {
 	if f.conn == nil {
 		return true, ""
 	}
-	live := 0
+	live := map[int]bool{} // slots: a replacement or a spare beside a connection is no second one
 	for _, c := range f.conn.Stats() {
-		if c.State == conn.StateLive {
-			live++
+		if c.Carries() {
+			live[c.Slot] = true
 		}
 	}
-	if live < len(f.p.Connections) {
-		return false, fmt.Sprintf("%d of %d connections live", live, len(f.p.Connections))
+	if len(live) < len(f.p.Connections) {
+		return false, fmt.Sprintf("%d of %d connections live", len(live), len(f.p.Connections))
 	}
 	if s := f.lane.Counts.BooksSynced.Load(); s < f.books {
 		return false, fmt.Sprintf("%d of %d books synchronised", s, f.books)
