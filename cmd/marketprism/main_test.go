@@ -26,6 +26,7 @@ import (
 // itself again, as the program does, for plugins and for the simulator.
 func TestMain(m *testing.M) {
 	if os.Args[0] == "/proc/self/exe" || os.Getenv(asProgram) != "" {
+		shortenLives()
 		os.Exit(run(os.Args[1:]))
 	}
 	testscript.Main(m, map[string]func(){"marketprism": main})

@@ -146,7 +146,14 @@ type Settings struct {
 	// endpoint where there is one, as far as the venue's limit of connections
 	// leaves room. When the first breaks, nothing is missed: what both deliver
 	// is deduplicated behind the journal. It doubles the frames.
-	Standby     bool
+	Standby bool
+	// Settle is how long the first frames of a connection wait that another one
+	// goes on beside, 25 ms if 0; then they wait until that one's reader has read
+	// what is there. So what the venue sent before it subscribed the new one is
+	// journalled first. Settle has to cover the difference between two ways to
+	// the venue, and to be short enough for what recognises duplicates behind
+	// the journal.
+	Settle      time.Duration
 	ProbeEvery  time.Duration // of pings that measure, where the venue's own rule has none; 15 s if 0, none if negative
 	ProbeText   bool          // also to venues whose own ping is a text frame
 	SlowPong    time.Duration // degrades a connection; 2 s if 0, never if negative
@@ -166,6 +173,7 @@ const (
 	handshakeBytes  = 256 << 10 // the library reads headers without a bound
 	requestTime     = 30 * time.Second
 	writeTime       = 10 * time.Second
+	settleMost      = time.Second // for a reader that is behind
 	drainTime       = time.Second // for the venue's answer to our close frame
 	userAgent       = "marketprism/1"
 )
@@ -198,7 +206,7 @@ func (s *Settings) check() error {
 	}{
 		{&s.Gather, 2 * time.Millisecond}, {&s.CatalogueEvery, 6 * time.Hour}, {&s.AckTimeout, 10 * time.Second},
 		{&s.FrameTimeout, 30 * time.Second}, {&s.Overlap, time.Second},
-		{&s.ProbeEvery, 15 * time.Second}, {&s.SlowPong, 2 * time.Second}, {&s.DegradedFor, 30 * time.Second},
+		{&s.ProbeEvery, 15 * time.Second}, {&s.SlowPong, 2 * time.Second}, {&s.DegradedFor, 30 * time.Second}, {&s.Settle, 25 * time.Millisecond},
 	} {
 		if *p.v == 0 {
 			*p.v = p.d

@@ -333,6 +333,9 @@ func (l *link) work(due func(time.Time) bool, now time.Time) error {
 					return nil
 				}
 			}
+			if len(it.keys) > 0 {
+				l.hold()
+			}
 			if err := l.send(it.frame.Data); err != nil {
 				return err
 			}

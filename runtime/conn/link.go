@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,7 @@ type link struct {
 	patience  int    // times StaleAfter
 	strain    int    // times DegradedFor
 	parent    context.Context
+	beside    *link         // carries the subscriptions while this one comes up; nil: none does
 	since     time.Time     // made, then opened
 	err       error         // of run, once it returned
 	opened    bool          // until run returned only it may look
@@ -64,6 +66,7 @@ type link struct {
 	data      time.Time // control saw the first data
 	stale     time.Duration
 	paid      bool      // the first message's place in the budget is taken
+	settling  bool      // settle was set
 	rotates   time.Time // when it is to be replaced for its age; zero: never
 	renewals  []renewal
 	messages  *window
@@ -87,6 +90,7 @@ type link struct {
 	pinged              atomic.Int64  // Mono of the oldest ping without a pong
 	answers             atomic.Bool   // the venue answers pings
 	health              atomic.Pointer[healthState]
+	waits               atomic.Bool   // the next frame waits for beside
 	noData              atomic.Uint64 // frames that the decoder called no data
 	lastLife            atomic.Int64  // Mono
 	lastData            atomic.Int64  // Mono, kept by run
@@ -150,6 +154,9 @@ func newLink(ctx context.Context, s *slot, address string, priority int) (*link,
 		active: make(map[subKey]bool), rejected: make(map[subKey]bool), rendered: make(chan rendering, 1), done: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	l.url = l.address
+	if s.cur != nil && s.cur.carries {
+		l.beside = s.cur
+	}
 	l.standby.Store(priority == dialStandby)
 	l.setHealth(Connecting, "")
 	l.publish("opening")
@@ -301,6 +308,9 @@ func (l *link) open() (release func(), err error) {
 		return nil, err
 	}
 	l.since, l.opened = time.Now(), true
+	if !slices.ContainsFunc(l.queue, func(it item) bool { return len(it.keys) > 0 }) {
+		l.hold() // subscribed by its address
+	}
 	actual := ""
 	if to := override(l.url, f.set.URL); to != l.url {
 		actual = to

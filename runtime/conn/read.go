@@ -73,6 +73,9 @@ func (l *link) readFrames() error {
 		if mt == websocket.BinaryMessage {
 			kind = source.InputBinary
 		}
+		if l.waits.Load() {
+			l.wait()
+		}
 		now := time.Now()
 		mono := Mono(now)
 		if _, err := frames.Append(kind, l.num, now.UnixNano(), mono, l.buf[:n]); err != nil {
@@ -87,6 +90,40 @@ func (l *link) readFrames() error {
 		l.parsed++
 		if l.quiet++; l.quiet > 1024 && len(l.buf) > 4*readBuffer {
 			l.buf = make([]byte, readBuffer) // a snapshot was large once
+		}
+	}
+}
+
+// hold makes the reader wait for the connection that goes on beside this one,
+// once, when the first subscription is about to be sent.
+func (l *link) hold() {
+	if l.beside != nil && !l.settling {
+		l.settling = true
+		l.waits.Store(true)
+	}
+}
+
+// wait lets the connection beside this one journal what the venue sent on it
+// before it subscribed this one; else what comes here would seem to have left
+// that out. The socket keeps what comes meanwhile.
+func (l *link) wait() {
+	l.waits.Store(false)
+	t := time.NewTimer(l.f.set.Settle)
+	defer t.Stop()
+	for at := int64(0); ; t.Reset(time.Millisecond) {
+		select {
+		case <-t.C:
+		case <-l.beside.done:
+			return
+		case <-l.ctx.Done():
+			return
+		}
+		now := Mono(time.Now())
+		if at == 0 {
+			at = now
+		}
+		if l.beside.sock.caughtUp(at) || now-at > int64(settleMost) {
+			return
 		}
 	}
 }
