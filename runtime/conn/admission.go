@@ -2,6 +2,7 @@ package conn
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -35,7 +36,9 @@ const (
 //
 // Few dials run at a time: one more for each that succeeds, half for one that
 // fails. While none succeeds there is a growing pause between them, so that a
-// venue that restarts does not see the budget burnt against its shut door.
+// venue that restarts does not see the budget burnt against its shut door. Who
+// wants to dial an endpoint that has failed meanwhile is sent away to choose
+// another one.
 //
 // The queue is as long as the feeds have slots. Who waits costs a place in it.
 type admission struct {
@@ -47,6 +50,7 @@ type admission struct {
 	running int
 	most    int       // dials at a time, now
 	failed  int       // in a row
+	lastBad time.Time // a dial failed; others that were on their way then count with it
 	next    time.Time // nothing is let in before
 	turn    uint64
 	turns   map[*Feed]uint64 // when a feed was last let in
@@ -56,8 +60,13 @@ type admission struct {
 type waiter struct {
 	feed     *Feed
 	priority int
-	in       chan struct{} // closed when it is let in
+	left     func(now time.Time) bool // its endpoint is no longer a place to dial
+	in       chan struct{}            // closed when it is let in, or sent away
+	away     bool
 }
+
+// errElsewhere sends a dial to another endpoint.
+var errElsewhere = errors.New("conn: the endpoint failed meanwhile")
 
 // admission gives the queue that a key names.
 func (b *Budgets) admission(key string, g *gate, connects source.Rate) *admission {
@@ -75,8 +84,9 @@ func (b *Budgets) admission(key string, g *gate, connects source.Rate) *admissio
 	return a
 }
 
-// enter blocks until a dial may begin; leave says how it ended.
-func (a *admission) enter(ctx context.Context, f *Feed, priority int) error {
+// enter blocks until a dial may begin; leave says how it ended. left, if set,
+// is asked before: it must not block.
+func (a *admission) enter(ctx context.Context, f *Feed, priority int, left func(time.Time) bool) error {
 	begin := time.Now()
 	f.count.admitting.Add(1)
 	defer func() {
@@ -84,7 +94,7 @@ func (a *admission) enter(ctx context.Context, f *Feed, priority int) error {
 		f.waited.Observe(time.Since(begin))
 	}()
 	for {
-		w := &waiter{feed: f, priority: priority, in: make(chan struct{})}
+		w := &waiter{feed: f, priority: priority, left: left, in: make(chan struct{})}
 		a.mu.Lock()
 		a.waiting = append(a.waiting, w)
 		a.pump()
@@ -94,11 +104,14 @@ func (a *admission) enter(ctx context.Context, f *Feed, priority int) error {
 		case <-ctx.Done():
 			a.mu.Lock()
 			defer a.mu.Unlock()
-			if !a.remove(w) {
+			if !a.remove(w) && !w.away {
 				a.running-- // it was let in meanwhile
 			}
 			a.pump()
 			return ctx.Err()
+		}
+		if w.away {
+			return errElsewhere
 		}
 		if ctx.Err() == nil && a.gate.left(time.Now()) <= 0 {
 			return nil
@@ -121,10 +134,18 @@ const (
 	dialEnded         // we gave it up
 )
 
-func (a *admission) leave(o outcome) {
+// leave ends a dial that began at a time.
+func (a *admission) leave(o outcome, began time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.running--
+	if o == dialFails {
+		if began.Before(a.lastBad) {
+			o = dialEnded
+		} else {
+			a.lastBad = time.Now()
+		}
+	}
 	switch o {
 	case dialled:
 		a.failed = 0
@@ -164,6 +185,12 @@ func (a *admission) pump() {
 	}
 	for len(a.waiting) > 0 && a.running < a.most {
 		w, now := a.pick(), time.Now()
+		if w.left != nil && w.left(now) {
+			a.remove(w)
+			w.away = true
+			close(w.in)
+			continue
+		}
 		d := max(a.gate.left(now), a.next.Sub(now))
 		if d <= 0 && a.window != nil {
 			priority := urgent

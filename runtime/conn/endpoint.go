@@ -108,6 +108,19 @@ func (b *board) choose(now time.Time, avoid string) string {
 	return b.all[best].url
 }
 
+// left says that an endpoint rests while another one does not.
+func (b *board) left(now time.Time, url string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	here, there := false, false
+	for i := range b.all {
+		rests := b.all[i].rest.After(now)
+		here = here || rests && b.all[i].url == url
+		there = there || !rests
+	}
+	return here && there
+}
+
 // better names an endpoint that is clearly better than that of a connection.
 func (b *board) better(now time.Time, than string) (string, bool) {
 	b.mu.Lock()

@@ -28,6 +28,7 @@ type link struct {
 	num       uint32
 	address   string // chosen among the endpoint's
 	priority  int    // of its dial
+	wanted    bool   // the address is why it is opened
 	held      bool   // its place among the open connections is taken
 	carries   bool   // it has data; the slot's
 	patience  int    // times StaleAfter
@@ -104,7 +105,7 @@ type link struct {
 }
 
 type linkStat struct {
-	url, state            string
+	url, address, state   string
 	subs, unacked, queued int
 	since, certExpires    time.Time
 	rotates               time.Time // before the age limit; zero: there is none
@@ -260,52 +261,18 @@ func (l *link) open() (release func(), err error) {
 			opens.release()
 		}
 	}()
-	keys, subs := l.slot.snapshot()
-	script, err := l.session(subs)
-	if err != nil {
-		return nil, unopened{err, connectScript}
-	}
-	var dial *source.Dial
-	for _, st := range script.Steps {
-		if st.Dial != nil {
-			dial = st.Dial
+	for {
+		err = l.attempt(host)
+		if err == nil {
 			break
 		}
-	}
-	if dial == nil {
-		return nil, l.error(fault.Stop, "the session script of class %q has no dial step", l.ep.Class)
-	}
-	if err := l.plan(script, keys); err != nil {
-		return nil, err
-	}
-	if r := l.ep.Messages; l.ep.SubscribeWithin > 0 {
-		// The venue counts messages by address and closes who is silent after the
-		// dial: connections share one budget, and the first message is in hand.
-		l.messages = f.set.Budgets.window(f.key("messages", host), r)
-		if err := l.messages.wait(l.ctx, 1, urgent); err != nil {
+		if !errors.Is(err, errElsewhere) {
 			return nil, err
 		}
-		l.paid = true
-	} else if r.N > 0 && r.Per > 0 {
-		l.messages = newWindow(r)
-	}
-	if err := l.slot.queue.enter(l.ctx, f, l.priority); err != nil {
-		return nil, err
-	}
-	begin := time.Now()
-	err = l.dial(dial)
-	switch {
-	case err == nil:
-		l.slot.queue.leave(dialled)
-		l.slot.board.opened(l.address)
-		f.dialled.Observe(time.Since(begin))
-	case l.ctx.Err() != nil:
-		l.slot.queue.leave(dialEnded)
-		return nil, err
-	default:
-		l.slot.queue.leave(dialFails)
-		l.slot.board.failed(l.address, time.Now())
-		return nil, err
+		if l.wanted {
+			return nil, unopened{l.errorf("%s failed meanwhile", redact(l.address)), connectOther}
+		}
+		l.address = l.slot.board.choose(time.Now(), "")
 	}
 	l.since, l.opened = time.Now(), true
 	if !slices.ContainsFunc(l.queue, func(it item) bool { return len(it.keys) > 0 }) {
@@ -323,6 +290,63 @@ func (l *link) open() (release func(), err error) {
 	f.opened(l.ep.Class)
 	f.event(Event{Kind: EventOpen, Conn: l.num, Detail: l.url})
 	return opens.release, nil
+}
+
+// attempt renders the session for the address and dials when its turn comes.
+func (l *link) attempt(host string) error {
+	f := l.f
+	keys, subs := l.slot.snapshot()
+	script, err := l.session(subs)
+	if err != nil {
+		return unopened{err, connectScript}
+	}
+	var dial *source.Dial
+	for _, st := range script.Steps {
+		if st.Dial != nil {
+			dial = st.Dial
+			break
+		}
+	}
+	if dial == nil {
+		return l.error(fault.Stop, "the session script of class %q has no dial step", l.ep.Class)
+	}
+	if err := l.plan(script, keys); err != nil {
+		return err
+	}
+	if r := l.ep.Messages; l.ep.SubscribeWithin > 0 {
+		// The venue counts messages by address and closes who is silent after the
+		// dial: connections share one budget, and the first message is in hand.
+		l.messages = f.set.Budgets.window(f.key("messages", host), r)
+		if !l.paid {
+			if err := l.messages.wait(l.ctx, 1, urgent); err != nil {
+				return err
+			}
+		}
+		l.paid = true
+	} else if r.N > 0 && r.Per > 0 {
+		l.messages = newWindow(r)
+	}
+	left := func(now time.Time) bool { return l.slot.board.left(now, l.address) }
+	if err := l.slot.queue.enter(l.ctx, f, l.priority, left); err != nil {
+		return err
+	}
+	begin := time.Now()
+	err = l.dial(dial)
+	o := dialled
+	switch {
+	case err == nil:
+		l.slot.board.opened(l.address)
+		f.dialled.Observe(time.Since(begin))
+	case l.ctx.Err() != nil:
+		o = dialEnded
+	default:
+		if o = dialFails; l.wanted {
+			o = dialEnded // an endpoint that is tried while another one works says nothing of the venue
+		}
+		l.slot.board.failed(l.address, time.Now())
+	}
+	l.slot.queue.leave(o, begin)
+	return err
 }
 
 func (l *link) error(k fault.Kind, format string, args ...any) error {
@@ -361,6 +385,8 @@ func (l *link) session(subs []source.Subscription) (source.Script, error) {
 
 // plan turns the script into work for control.
 func (l *link) plan(script source.Script, keys []subKey) error {
+	clear(l.active)
+	l.queue, l.renewals = nil, nil
 	for _, k := range keys {
 		l.active[k] = true
 	}
@@ -491,7 +517,7 @@ func (l *link) dial(st *source.Dial) error {
 
 // publish makes what run knows visible to Stats.
 func (l *link) publish(state string) {
-	st := &linkStat{url: l.url, state: state, subs: len(l.active), unacked: l.unacked, queued: len(l.queue), since: l.since, certExpires: l.expires,
+	st := &linkStat{url: l.url, address: l.address, state: state, subs: len(l.active), unacked: l.unacked, queued: len(l.queue), since: l.since, certExpires: l.expires,
 		rotates: l.rotates}
 	l.stat.Store(st)
 }

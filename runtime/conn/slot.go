@@ -175,6 +175,7 @@ func (s *slot) begin(ctx context.Context) {
 		s.f.fail(err)
 		return
 	}
+	l.wanted = s.to != ""
 	if s.cur == nil {
 		s.cur = l
 		s.carry(l)

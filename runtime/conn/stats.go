@@ -76,7 +76,7 @@ func (s *slot) describe(c *ConnStats) {
 
 func (l *link) stats() ConnStats {
 	st, h := l.stat.Load(), l.health.Load()
-	c := ConnStats{Conn: l.num, Slot: l.slot.id, Class: l.ep.Class, URL: st.url, Endpoint: l.address, State: st.state, Health: h.state,
+	c := ConnStats{Conn: l.num, Slot: l.slot.id, Class: l.ep.Class, URL: st.url, Endpoint: st.address, State: st.state, Health: h.state,
 		HealthWhy: h.why, HealthSince: h.since, Subscriptions: st.subs, Unacked: st.unacked, Queued: st.queued,
 		Frames: l.pubFrames.Load(), Bytes: l.pubBytes.Load(), Bursts: l.bursts.Load(), Sent: l.sent.Load(), Errors: l.errs.Load(),
 		PongRTT: time.Duration(l.rtt.Load()), Since: st.since, Rotates: st.rotates, CertExpires: st.certExpires}
