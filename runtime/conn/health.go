@@ -168,8 +168,8 @@ func (l *link) ponged(payload string) {
 	l.f.count.pongs.Add(1)
 	l.lastLife.Store(now)
 	at, err := strconv.ParseInt(payload, 10, 64)
-	if err != nil || at <= 0 || at > now {
-		return // the venue's own idea
+	if err != nil || at < Mono(l.since) || at > now {
+		return // an idea of the venue's own
 	}
 	l.pinged.Store(0)
 	d := now - at
