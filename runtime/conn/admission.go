@@ -89,10 +89,7 @@ func (b *Budgets) admission(key string, g *gate, connects source.Rate) *admissio
 func (a *admission) enter(ctx context.Context, f *Feed, priority int, left func(time.Time) bool) error {
 	begin := time.Now()
 	f.count.admitting.Add(1)
-	defer func() {
-		f.count.admitting.Add(-1)
-		f.waited.Observe(time.Since(begin))
-	}()
+	defer f.count.admitting.Add(-1)
 	for {
 		w := &waiter{feed: f, priority: priority, left: left, in: make(chan struct{})}
 		a.mu.Lock()
@@ -114,6 +111,7 @@ func (a *admission) enter(ctx context.Context, f *Feed, priority int, left func(
 			return errElsewhere
 		}
 		if ctx.Err() == nil && a.gate.left(time.Now()) <= 0 {
+			f.waited.Observe(time.Since(begin))
 			return nil
 		}
 		a.mu.Lock() // the gate shut while we were on our way

@@ -158,13 +158,13 @@ func (l *link) control() error {
 		} else {
 			due(now.Add(l.f.set.FrameTimeout / 2))
 		}
-		if l.scripted.IsZero() {
+		if l.scripted.IsZero() || l.standby.Load() && !l.told { // a spare that could not take over yet is none
 			l.publish("subscribing")
 		} else {
 			l.publish(StateLive)
-			if !l.told && seen == 0 {
-				due(now.Add(50 * time.Millisecond)) // the reader doesn't wake us
-			}
+		}
+		if !l.scripted.IsZero() && !l.told && seen == 0 {
+			due(now.Add(50 * time.Millisecond)) // the reader doesn't wake us
 		}
 		timer.Reset(time.Until(next))
 		select {

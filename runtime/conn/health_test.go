@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -9,8 +10,6 @@ import (
 	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
-
-	"net/http"
 )
 
 // pongs makes a venue that answers pings after a delay by connection; negative: never.

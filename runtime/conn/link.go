@@ -183,6 +183,7 @@ func (l *link) run() error {
 		delete(f.links, l.num)
 		f.mu.Unlock()
 		l.cancel(nil)
+		l.beside = nil
 	}()
 	release, err := l.open()
 	if err != nil {

@@ -97,7 +97,7 @@ func (l *link) readFrames() error {
 // hold makes the reader wait for the connection that goes on beside this one,
 // once, when the first subscription is about to be sent.
 func (l *link) hold() {
-	if l.beside != nil && !l.settling {
+	if !l.settling && l.beside != nil {
 		l.settling = true
 		l.waits.Store(true)
 	}
@@ -108,6 +108,7 @@ func (l *link) hold() {
 // that out. The socket keeps what comes meanwhile.
 func (l *link) wait() {
 	l.waits.Store(false)
+	defer func() { l.beside = nil }() // and what was beside that
 	t := time.NewTimer(l.f.set.Settle)
 	defer t.Stop()
 	for at := int64(0); ; t.Reset(time.Millisecond) {

@@ -56,7 +56,11 @@ func (l *link) brokenBy(err error) error {
 		return l.endf(e.reason, "read: %w", err)
 	}
 	if ce := (*websocket.CloseError)(nil); errors.As(err, &ce) {
-		return l.endf(closeVenue, "the venue closed: %w", ce)
+		reason := closeVenue
+		if ce.Code == websocket.CloseAbnormalClosure { // there was no close frame
+			reason = closeNetwork
+		}
+		return l.endf(reason, "the venue closed: %w", ce)
 	}
 	return l.endf(closeNetwork, "read: %w", err)
 }

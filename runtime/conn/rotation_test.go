@@ -4,14 +4,13 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"net/http"
 
 	"github.com/gorilla/websocket"
 	"github.com/marketprism/marketprism/sdk/market"
@@ -23,9 +22,10 @@ var rotations = flag.Int("rotations", 1000, "connections replaced for their age 
 // hub sends numbered messages to whoever has subscribed: "SYM0 17" after
 // "SYM0 16", on every connection that carries SYM0.
 type hub struct {
-	mu   sync.Mutex
-	n    int
-	subs map[*websocket.Conn]string
+	mu    sync.Mutex
+	n     int
+	subs  map[*websocket.Conn]string
+	order []*websocket.Conn // as they subscribed
 }
 
 func (h *hub) serve(_ int, ws *websocket.Conn, _ *http.Request) {
@@ -43,6 +43,7 @@ func (h *hub) serve(_ int, ws *websocket.Conn, _ *http.Request) {
 		if json.Unmarshal(b, &r) == nil && r.Op == "subscribe" {
 			h.mu.Lock()
 			h.subs[ws] = r.Args[0]
+			h.order = append(h.order, ws)
 			h.mu.Unlock()
 		}
 	}

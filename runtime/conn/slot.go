@@ -274,6 +274,9 @@ func (s *slot) promote() {
 	s.cur, s.spare = s.spare, nil
 	s.cur.standby.Store(false)
 	s.carry(s.cur)
+	if !s.spareReady { // it is about to be
+		return
+	}
 	s.arrived(s.cur)
 	s.fails = 0
 	s.f.count.takeovers.Add(1)
@@ -348,7 +351,7 @@ func (s *slot) over(l *link) {
 		return
 	case l == s.next: // cur goes on until another try
 		s.next = nil
-	case s.spare != nil && s.spareReady && (s.next == nil || !s.next.carries):
+	case s.spare != nil && (s.spareReady || s.next == nil && s.spare.health.Load().state != Connecting):
 		if s.next != nil {
 			s.next.close("the standby connection took over")
 			s.next = nil
@@ -361,6 +364,10 @@ func (s *slot) over(l *link) {
 		s.carry(s.cur)
 		return
 	default:
+		if s.spare != nil { // its dial would come after those of all that is broken
+			s.spare.close("what it was to stand in for broke before")
+			s.spare = nil
+		}
 		s.cur, s.why, s.to = nil, "", ""
 		s.carry(nil)
 	}
