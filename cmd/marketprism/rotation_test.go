@@ -56,7 +56,8 @@ func shortenLives() {
 	bundledSources["binance"] = func() source.Source { return shortLivedSource{binance(), age} }
 }
 
-// newRotationRig is a rig of eight symbols, with a connection for each.
+// newRotationRig is a rig of eight symbols, with a connection for each where
+// shortLived is set.
 func newRotationRig(t *testing.T, rate float64) *rig {
 	r := &rig{t: t, dir: t.TempDir(), done: make(chan error, 1)}
 	symbols := []string{"BTC-USDT", "ETH-USDT", "SOL-USDT", "XRP-USDT", "ADA-USDT", "LTC-USDT", "DOT-USDT", "BNB-USDT"}
@@ -105,8 +106,8 @@ sink "null" "none" {
 }
 
 // rotated counts connections in the frames journal that another one replaced for
-// their age, and those that ended otherwise.
-func (r *rig) rotated() (aged int, others []string) {
+// a reason, and gives the reasons of those that ended otherwise.
+func (r *rig) rotated(why string) (n int, others []string) {
 	rd, err := shm.OpenReader(filepath.Join(r.dir, "data/feeds/binance-spot/frames"), 0, nil)
 	if err != nil {
 		r.t.Fatal(err)
@@ -119,10 +120,10 @@ func (r *rig) rotated() (aged int, others []string) {
 		}
 		switch {
 		case !ok:
-			return aged, others
+			return n, others
 		case source.InputKind(rec.Kind) != source.InputClose:
-		case bytes.HasPrefix(rec.Payload, []byte("replaced: age limit")):
-			aged++
+		case bytes.HasPrefix(rec.Payload, []byte("replaced: "+why)):
+			n++
 		case string(rec.Payload) != "drained":
 			others = append(others, string(rec.Payload))
 		}
@@ -140,22 +141,46 @@ func TestRotations(t *testing.T) {
 	r.wait("the rotations", func(s engine.Status) bool {
 		return r.emu.Stats().Opened >= opened+int64(*rotations)+8
 	})
+	r.checkRotations("age limit", *rotations)
+}
+
+// TestShutdownAnnounced has the venue say again and again that it will close the
+// connection: it is replaced before that.
+func TestShutdownAnnounced(t *testing.T) {
+	const rounds = 8
+	r := newRotationRig(t, 4000)
+	r.start()
+	for range rounds {
+		opened := r.emu.Stats().Opened
+		if err := r.emu.Inject(emulator.Fault{Kind: emulator.FaultShutdown}); err != nil {
+			t.Fatal(err)
+		}
+		r.wait("the replacements", func(s engine.Status) bool {
+			return r.emu.Stats().Opened == opened+1 && len(s.Feeds[0].Connections) == 1
+		})
+	}
+	r.checkRotations("the venue shuts this server down", rounds)
+}
+
+// checkRotations stops the market and compares what was sent with what is there.
+func (r *rig) checkRotations(why string, want int) {
+	t := r.t
+	t.Helper()
 	r.emu.Pause()
 	r.wait("all to be read and decoded", func(s engine.Status) bool {
 		return s.Feeds[0].LagBytes == 0 && int64(len(r.frames())) == r.emu.Stats().Frames
 	})
 	r.terminate()
-
-	aged, others := r.rotated()
-	if aged < *rotations || len(others) > 0 {
-		t.Errorf("%d rotations, want %d; connections that ended otherwise: %q", aged, *rotations, others)
+	n, others := r.rotated(why)
+	if n < want || len(others) > 0 {
+		t.Errorf("%d rotations, want %d; connections that ended otherwise: %q", n, want, others)
 	}
 	ledger, err := r.emu.Ledger().Entries(0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	rep := emulator.Account(ledger, r.frames(), nil, 0)
-	t.Logf("%d rotations: %s", aged, rep)
+	t.Logf("%d rotations: %s", n, rep)
 	if !rep.OK() {
 		t.Error("ledger and journal don't balance: ", rep)
 	}

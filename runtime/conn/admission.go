@@ -78,6 +78,8 @@ func (b *Budgets) admission(key string, g *gate, connects source.Rate) *admissio
 		a = &admission{gate: g, window: w, most: firstDials, turns: make(map[*Feed]uint64)}
 		b.queues[key] = a
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.window == nil {
 		a.window = w
 	}

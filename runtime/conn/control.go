@@ -408,7 +408,7 @@ func (l *link) render() {
 			}
 			frames, err := l.f.set.Renderer.Frames(l.ctx, req)
 			if err != nil {
-				r.err = l.endf(closeScript, "frames: %w", err)
+				r.err = l.errorf("frames: %w", err)
 				break
 			}
 			for i := range frames {

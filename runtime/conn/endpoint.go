@@ -28,15 +28,16 @@ type board struct {
 
 // standing is what is known of an endpoint.
 type standing struct {
-	url     string
-	bad     float64 // went wrong, halved every times.half
-	at      time.Time
-	streak  int       // bad ends since a connection held
-	rest    time.Time // nothing is sent there before, if there is a choice
-	trial   time.Time // until then one connection tries it for all
-	rtt     time.Duration
-	opened  int
-	dropped int
+	url    string
+	bad    float64 // went wrong, halved every times.half
+	at     time.Time
+	streak int       // bad ends since a connection held
+	rest   time.Time // nothing is sent there before, if there is a choice
+	trial  time.Time // until then one connection tries it for all
+	rtt    time.Duration
+	opened int
+	failed int
+	ended  int
 }
 
 type boardTimes struct {
@@ -171,7 +172,10 @@ func (b *board) change(url string, f func(*standing)) {
 
 // failed is a dial that did not come through.
 func (b *board) failed(url string, now time.Time) {
-	b.change(url, func(s *standing) { b.blame(s, now, 1, true) })
+	b.change(url, func(s *standing) {
+		s.failed++
+		b.blame(s, now, 1, true)
+	})
 }
 
 // opened is one that did.
@@ -187,7 +191,7 @@ func (b *board) ended(url string, now time.Time, lived time.Duration) {
 		weight = 0.3
 	}
 	b.change(url, func(s *standing) {
-		s.dropped++
+		s.ended++
 		b.blame(s, now, weight, lived < b.times.hold)
 	})
 }

@@ -251,6 +251,10 @@ func TestFailoverIsBrief(t *testing.T) {
 		if n := len(dialsOf(v.arrivals(), "/first", time.Time{})); n > firstDials {
 			t.Errorf("%d dials at an endpoint that is gone", n)
 		}
+		e := r.Endpoints()
+		if len(e) != 2 || e[0].Failed == 0 || e[0].Opened != 0 || e[0].Cost < e[1].Cost || e[1].Opened != slots || e[1].URL != "wss://b.example/second" {
+			t.Errorf("%+v", e)
+		}
 		time.Sleep(20 * time.Minute)
 		if n := len(dialsOf(v.arrivals(), "/first", time.Time{})); n > firstDials+10 {
 			t.Errorf("%d dials at an endpoint that is gone, in 20 minutes", n)

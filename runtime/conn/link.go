@@ -223,7 +223,9 @@ func (l *link) run() error {
 	}
 	if why == "" {
 		why, reason = err.Error(), closeReasonOf(err)
-		l.slot.board.ended(l.address, time.Now(), time.Since(l.since))
+		if reason != closeJournal && reason != closeError { // which are ours
+			l.slot.board.ended(l.address, time.Now(), time.Since(l.since))
+		}
 	}
 	f.count.closes[reason].Add(1)
 	l.ended(EventClose, errors.New(why))

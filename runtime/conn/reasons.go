@@ -21,9 +21,9 @@ const (
 	closeNetwork                     // it broke
 	closeSilence                     // no sign of life
 	closeFrame                       // a frame too large or too slow
-	closeScript                      // the session went wrong: no acknowledgement, or the plugin failed
+	closeScript                      // the session went wrong: no acknowledgement
 	closeJournal                     // the journal takes nothing
-	closeError
+	closeError                       // the plugin failed, or anything else of ours
 	closeReasons
 )
 

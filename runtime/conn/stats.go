@@ -66,6 +66,49 @@ func (f *Feed) Stats() []ConnStats {
 	return out
 }
 
+// EndpointStats is what is remembered of an endpoint, by all feeds that have it.
+type EndpointStats struct {
+	Class   string        `json:"class,omitempty"`
+	URL     string        `json:"url"`
+	Cost    float64       `json:"cost"` // new connections go where it is least: what went wrong lately, seconds of ping time, place in the manifest
+	Rests   time.Time     `json:"rests,omitzero"`
+	Opened  int           `json:"opened"`
+	Failed  int           `json:"failed"` // dials
+	Ended   int           `json:"ended"`  // connections that were lost, or given up for their state
+	PongRTT time.Duration `json:"pong_rtt_ns,omitempty"`
+}
+
+// Endpoints describes the endpoints that the feed's slots may dial, in the
+// manifest's order.
+func (f *Feed) Endpoints() []EndpointStats {
+	f.mu.Lock()
+	slots := slices.Clone(f.slots)
+	f.mu.Unlock()
+	var out []EndpointStats
+	seen := make(map[*board]bool)
+	for _, s := range slots {
+		if !seen[s.board] {
+			seen[s.board] = true
+			out = append(out, s.board.stats(s.ep.Class, time.Now())...)
+		}
+	}
+	return out
+}
+
+func (b *board) stats(class string, now time.Time) (out []EndpointStats) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range b.all {
+		s := &b.all[i]
+		e := EndpointStats{Class: class, URL: s.url, Cost: b.cost(i, now), Opened: s.opened, Failed: s.failed, Ended: s.ended, PongRTT: s.rtt}
+		if s.rest.After(now) {
+			e.Rests = s.rest
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
 // describe adds what is the slot's.
 func (s *slot) describe(c *ConnStats) {
 	c.Reconnects = int(s.reconnects.Load())
