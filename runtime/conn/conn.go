@@ -7,11 +7,20 @@
 // Each connection instance has a number of its own, one goroutine that reads
 // and one that writes. Polls, book snapshots and catalogues go over the
 // venue's HTTP pool. What all feeds of the process share at a venue (request
-// weight, connects, open connections, a ban after 429) is in Budgets.
+// weight, connects, open connections, a ban after 429) is in Budgets, and so are
+// the queue that all dials to a host stand in (admission) and what is remembered
+// of each endpoint (board).
+//
+// A connection is replaced before its age limit, when the venue says that it
+// will close, when it is stale or ill for long (health), and when a better
+// endpoint is back. The old one goes on until the new one has data, and is read
+// until the venue has answered its close frame. What both bring is deduplicated
+// behind the journal, by key.
 //
 // Order: of one connection the journal has InputOpen, then its frames in the
 // order of the wire with InputSent where a frame was about to be sent, then
-// InputClose. Between connections the journal's own order holds. Responses to
+// InputClose. Between connections the journal's own order holds; a replacement's
+// first frame stands behind all that the old connection had on its way. Responses to
 // snapshots, polls and catalogues carry connection 0.
 //
 // Ownership: payloads handed to Journal.Append are the connection's own buffer
