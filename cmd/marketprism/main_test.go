@@ -29,6 +29,7 @@ import (
 func TestMain(m *testing.M) {
 	heap.SetRate()
 	if os.Args[0] == "/proc/self/exe" || os.Getenv(asProgram) != "" {
+		shortenLives()
 		os.Exit(run(os.Args[1:]))
 	}
 	testscript.Main(m, map[string]func(){"marketprism": main})

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/marketprism/marketprism/runtime/admin"
+	"github.com/marketprism/marketprism/runtime/conn"
 	"github.com/marketprism/marketprism/runtime/engine"
 	"github.com/marketprism/marketprism/runtime/flow"
 	"github.com/marketprism/marketprism/runtime/host"
@@ -31,6 +32,7 @@ var metricLayers = []func() []*telemetry.Desc{
 	host.Descs,
 	memory.Descs,
 	pool.Descs,
+	conn.Descs,
 	sched.Descs,
 	admin.Descs,
 }

@@ -23,12 +23,16 @@ type Budgets struct {
 	opens    map[string]*opens
 	egresses map[string]*egress
 	pools    map[poolKey]*HTTPPool
+	queues   map[string]*admission
+	boards   map[string]*board
+	times    boardTimes
 }
 
 // NewBudgets starts with nothing used.
 func NewBudgets() *Budgets {
 	return &Budgets{windows: make(map[string]*window), opens: make(map[string]*opens),
-		egresses: make(map[string]*egress), pools: make(map[poolKey]*HTTPPool)}
+		egresses: make(map[string]*egress), pools: make(map[poolKey]*HTTPPool),
+		queues: make(map[string]*admission), boards: make(map[string]*board), times: defaultBoard}
 }
 
 // Close drops HTTP connections; feeds have ended before.

@@ -7,11 +7,20 @@
 // Each connection instance has a number of its own, one goroutine that reads
 // and one that writes. Polls, book snapshots and catalogues go over the
 // venue's HTTP pool. What all feeds of the process share at a venue (request
-// weight, connects, open connections, a ban after 429) is in Budgets.
+// weight, connects, open connections, a ban after 429) is in Budgets, and so are
+// the queue that all dials to a host stand in (admission) and what is remembered
+// of each endpoint (board).
+//
+// A connection is replaced before its age limit, when the venue says that it
+// will close, when it is stale or ill for long (health), and when a better
+// endpoint is back. The old one goes on until the new one has data, and is read
+// until the venue has answered its close frame. What both bring is deduplicated
+// behind the journal, by key.
 //
 // Order: of one connection the journal has InputOpen, then its frames in the
 // order of the wire with InputSent where a frame was about to be sent, then
-// InputClose. Between connections the journal's own order holds. Responses to
+// InputClose. Between connections the journal's own order holds; a replacement's
+// first frame stands behind all that the old connection had on its way. Responses to
 // snapshots, polls and catalogues carry connection 0.
 //
 // Ownership: payloads handed to Journal.Append are the connection's own buffer
@@ -85,10 +94,17 @@ const (
 	EventFrame       EventKind = "frame"        // a frame was refused: too large, too slow, a bomb
 	EventRequest     EventKind = "request"      // an HTTP request failed
 	EventWarning     EventKind = "warning"
+	EventDegraded    EventKind = "degraded" // a connection is ill: old data, slow pongs, errors
+	EventTakeover    EventKind = "takeover" // a standby connection took over
 )
 
-// StateLive is the state of a connection whose script is done.
-const StateLive = "live"
+// The states of a connection whose script is done: it carries subscriptions, it
+// does while another one is on its way, it is a spare.
+const (
+	StateLive      = "live"
+	StateReplacing = "replacing"
+	StateStandby   = "standby"
+)
 
 // Event is something that an operator or a quality record wants to know.
 type Event struct {
@@ -133,6 +149,25 @@ type Settings struct {
 
 	// Dial replaces the TCP dial where it is set.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	// WebSocket connections.
+
+	// Standby keeps a second, subscribed connection beside each, at another
+	// endpoint where there is one, as far as the venue's limit of connections
+	// leaves room. When the first breaks, nothing is missed: what both deliver
+	// is deduplicated behind the journal. It doubles the frames.
+	Standby bool
+	// Settle is how long the first frames of a connection wait that another one
+	// goes on beside, 25 ms if 0; then they wait until that one's reader has read
+	// what is there. So what the venue sent before it subscribed the new one is
+	// journalled first. Settle has to cover the difference between two ways to
+	// the venue, and to be short enough for what recognises duplicates behind
+	// the journal.
+	Settle      time.Duration
+	ProbeEvery  time.Duration // of pings that measure, where the venue's own rule has none; 15 s if 0, none if negative
+	ProbeText   bool          // also to venues whose own ping is a text frame
+	SlowPong    time.Duration // degrades a connection; 2 s if 0, never if negative
+	DegradedFor time.Duration // then a connection is replaced; 30 s if 0, never if negative
 }
 
 // Limits that are the same for all venues.
@@ -148,6 +183,8 @@ const (
 	handshakeBytes  = 256 << 10 // the library reads headers without a bound
 	requestTime     = 30 * time.Second
 	writeTime       = 10 * time.Second
+	settleMost      = time.Second // for a reader that is behind
+	drainTime       = time.Second // for the venue's answer to our close frame
 	userAgent       = "marketprism/1"
 )
 
@@ -179,6 +216,7 @@ func (s *Settings) check() error {
 	}{
 		{&s.Gather, 2 * time.Millisecond}, {&s.CatalogueEvery, 6 * time.Hour}, {&s.AckTimeout, 10 * time.Second},
 		{&s.FrameTimeout, 30 * time.Second}, {&s.Overlap, time.Second},
+		{&s.ProbeEvery, 15 * time.Second}, {&s.SlowPong, 2 * time.Second}, {&s.DegradedFor, 30 * time.Second}, {&s.Settle, 25 * time.Millisecond},
 	} {
 		if *p.v == 0 {
 			*p.v = p.d

@@ -289,10 +289,10 @@ func (v *venue) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	v.mu.Lock()
 	v.conns++
-	n := v.conns
+	n, deny, serve := v.conns, v.deny, v.ws
 	v.mu.Unlock()
 	v.arrive(n, "DIAL "+r.URL.RequestURI())
-	if v.deny != nil && v.deny(n, w, r) {
+	if deny != nil && deny(n, w, r) {
 		return
 	}
 	ws, err := v.upgrade.Upgrade(w, r, nil)
@@ -303,8 +303,8 @@ func (v *venue) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v.mu.Lock()
 	v.open = append(v.open, ws)
 	v.mu.Unlock()
-	if v.ws != nil {
-		v.ws(n, ws, r)
+	if serve != nil {
+		serve(n, ws, r)
 		return
 	}
 	v.serve(n, ws, nil)

@@ -1,8 +1,8 @@
 package conn
 
 import (
-	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -56,10 +56,14 @@ func (l *link) ask(data string) {
 func (l *link) control() error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	hb := newHeart(l)
+	hb, hl := newHeart(l), newHealth(l)
 	l.stale = l.staleAfter()
 	var seen uint64 // frames of data
-	ageLimit := l.ageLimit()
+	if age := l.ageLimit(); age > 0 {
+		l.rotates = l.since.Add(age)
+	}
+	hold := l.since.Add(l.slot.board.times.hold)
+	review := hold.Add(rand.N(l.slot.board.times.review))
 	for {
 		now := time.Now()
 		next := now.Add(time.Hour)
@@ -93,21 +97,30 @@ func (l *link) control() error {
 			seen = data
 			l.lastData.Store(l.lastLife.Load())
 		}
-		if l.stale > 0 {
-			last := processStart.Add(time.Duration(l.lastData.Load()))
-			if silence := l.stale * time.Duration(l.patience); due(last.Add(silence)) && !l.replacing.Load() {
+		last, silence := processStart.Add(time.Duration(l.lastData.Load())), l.stale*time.Duration(l.patience)
+		if silence > 0 && due(last.Add(silence)) && !l.replacing.Load() {
+			why := fmt.Sprintf("no data for %v", now.Sub(last).Round(time.Millisecond))
+			if !l.standby.Load() { // of a spare nobody misses anything
 				l.f.count.stale.Add(1)
-				why := fmt.Sprintf("no data for %v", now.Sub(last).Round(time.Millisecond))
 				l.f.event(Event{Kind: EventStale, Conn: l.num, Detail: why})
-				l.slot.replace(ask{l: l, why: "stale: " + why, stale: silence})
-				l.lastData.Store(Mono(now))
-				due(now.Add(silence))
 			}
+			l.slot.replace(ask{l: l, reason: replaceStale, why: "stale: " + why, after: silence})
+			l.lastData.Store(Mono(now))
+			due(now.Add(silence))
+		}
+		if !l.scripted.IsZero() {
+			hl.check(due, now, last, silence)
+		}
+		// Said before the slot knows that we are ready: the streams have their new
+		// carrier before the old one's InputClose.
+		if !l.scripted.IsZero() && l.unacked == 0 && !l.announced {
+			l.announced = true
+			l.f.event(Event{Kind: EventSubscribed, Conn: l.num, Detail: fmt.Sprintf("%d subscriptions", len(l.active)), Subs: l.subscribed()})
 		}
 		if !l.scripted.IsZero() && !l.told && l.unacked == 0 && (seen > 0 || due(l.scripted.Add(readyWithout))) {
 			wait := l.scripted.Add(readyWithout)
 			if seen > 0 {
-				wait = l.firstData(now).Add(l.f.set.Overlap)
+				wait = l.firstData(now).Add(l.overlap())
 			}
 			if due(wait) {
 				l.told = true
@@ -117,31 +130,41 @@ func (l *link) control() error {
 				}
 			}
 		}
-		if ageLimit > 0 && due(l.since.Add(ageLimit)) {
-			l.slot.replace(ask{l: l, why: fmt.Sprintf("age limit of %v", l.ep.MaxAge)})
-			ageLimit = 0
+		if !l.rotates.IsZero() && due(l.rotates) && !l.replacing.Load() {
+			l.slot.replace(ask{l: l, reason: replaceAge, why: fmt.Sprintf("age limit of %v", l.ep.MaxAge)})
+			due(now.Add(max(l.ep.MaxAge/100, 10*time.Millisecond))) // it may be a replacement itself, whose old one still drains
+		}
+		if !hold.IsZero() && due(hold) {
+			l.slot.board.held(l.address)
+			hold = time.Time{}
+		}
+		if due(review) {
+			every := l.slot.board.times.review
+			review = now.Add(every/2 + rand.N(every))
+			due(review)
+			if !l.standby.Load() && !l.replacing.Load() {
+				if to, ok := l.slot.board.better(now, l.address); ok {
+					l.slot.replace(ask{l: l, reason: replaceEndpoint, why: "a better endpoint: " + redact(to), to: to})
+				}
+			}
 		}
 		if b := l.began.Load(); b != 0 {
 			if due(processStart.Add(time.Duration(b) + l.f.set.FrameTimeout)) {
 				l.f.count.refused.Add(1)
-				err := l.errorf("a frame was not whole after %v", l.f.set.FrameTimeout)
+				err := l.endf(closeFrame, "a frame was not whole after %v", l.f.set.FrameTimeout)
 				l.f.event(Event{Kind: EventFrame, Conn: l.num, Detail: err.Error(), Err: err})
 				return err
 			}
 		} else {
 			due(now.Add(l.f.set.FrameTimeout / 2))
 		}
-		if !l.scripted.IsZero() && l.unacked == 0 && !l.announced {
-			l.announced = true
-			l.f.event(Event{Kind: EventSubscribed, Conn: l.num, Detail: fmt.Sprintf("%d subscriptions", len(l.active)), Subs: l.subscribed()})
-		}
-		if l.scripted.IsZero() {
+		if l.scripted.IsZero() || l.standby.Load() && !l.told { // a spare that could not take over yet is none
 			l.publish("subscribing")
 		} else {
 			l.publish(StateLive)
-			if !l.told && seen == 0 {
-				due(now.Add(50 * time.Millisecond)) // the reader doesn't wake us
-			}
+		}
+		if !l.scripted.IsZero() && !l.told && seen == 0 {
+			due(now.Add(50 * time.Millisecond)) // the reader doesn't wake us
 		}
 		timer.Reset(time.Until(next))
 		select {
@@ -152,7 +175,7 @@ func (l *link) control() error {
 		case p := <-l.pongs:
 			l.messages.force(time.Now(), 1)
 			if err := l.ws.WriteControl(websocket.PongMessage, []byte(p), time.Now().Add(writeTime)); err != nil {
-				return l.errorf("pong: %w", err)
+				return l.endf(closeNetwork, "pong: %w", err)
 			}
 		case r := <-l.prio:
 			l.messages.force(time.Now(), 1)
@@ -169,14 +192,6 @@ func (l *link) control() error {
 	}
 }
 
-func (l *link) brokenBy(err error) error {
-	var ce *websocket.CloseError
-	if errors.As(err, &ce) {
-		return l.errorf("the venue closed: %w", ce)
-	}
-	return l.errorf("read: %w", err)
-}
-
 func (l *link) send(data string) error {
 	now := time.Now()
 	if err := l.f.append(source.InputSent, l.num, now, []byte(data)); err != nil {
@@ -184,9 +199,10 @@ func (l *link) send(data string) error {
 	}
 	l.ws.SetWriteDeadline(now.Add(writeTime))
 	if err := l.ws.WriteMessage(websocket.TextMessage, []byte(data)); err != nil {
-		return l.errorf("write: %w", err)
+		return l.endf(closeNetwork, "write: %w", err)
 	}
 	l.f.count.sent.Add(1)
+	l.sent.Add(1)
 	return nil
 }
 
@@ -266,10 +282,11 @@ func (l *link) acked(due func(time.Time) bool, now time.Time) error {
 	for _, a := range late {
 		l.settle(a)
 		l.f.count.ackTimeouts.Add(1)
+		l.errs.Add(1)
 		detail := fmt.Sprintf("no acknowledgement within %v: %s", l.f.set.AckTimeout, excerpt([]byte(a.frame.Data)))
 		l.f.event(Event{Kind: EventAckTimeout, Conn: l.num, Detail: detail, Subs: l.f.subsOf(a.keys)})
 		if a.try+1 >= ackTries {
-			return l.errorf("%s, %d times", detail, ackTries)
+			return l.endf(closeScript, "%s, %d times", detail, ackTries)
 		}
 		again := a.item
 		again.try++
@@ -303,7 +320,7 @@ func (l *link) work(due func(time.Time) bool, now time.Time) error {
 			}
 			if !l.ready[it.await.Token] {
 				if due(it.until) {
-					return l.errorf("%q did not come within %v", it.await.Token, it.until.Sub(l.since).Round(time.Millisecond))
+					return l.endf(closeScript, "%q did not come within %v", it.await.Token, it.until.Sub(l.since).Round(time.Millisecond))
 				}
 				return nil
 			}
@@ -315,6 +332,9 @@ func (l *link) work(due func(time.Time) bool, now time.Time) error {
 					due(now.Add(d))
 					return nil
 				}
+			}
+			if len(it.keys) > 0 {
+				l.hold()
 			}
 			if err := l.send(it.frame.Data); err != nil {
 				return err
@@ -366,6 +386,7 @@ func (l *link) render() {
 				drop = append(drop, k)
 			}
 			add = append(add, k)
+			l.f.count.resubscribes.Add(1)
 		}
 	}
 	if len(add)+len(drop) == 0 {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -36,30 +35,32 @@ func keyOf(s source.Subscription) subKey {
 
 // Feed is one venue and market: its connections, polls and requests.
 type Feed struct {
-	set    Settings
-	name   string // venue and market, for messages
-	ways   []*way
-	turn   atomic.Uint32 // of ways that are equally good
-	http   httpCounts
-	count  counters
+	set   Settings
+	name  string // venue and market, for messages
+	ways  []*way
+	turn  atomic.Uint32 // of ways that are equally good
+	http  httpCounts
+	count counters
+	distributions
 	baseAt atomic.Uint32
 	wake   chan struct{}
 	polls  chan struct{} // wakes the poller
 	cancel context.CancelCauseFunc
 
-	mu      sync.Mutex
-	ctx     context.Context // of Run; nil before
-	stopped error
-	next    uint32 // connection number
-	streams map[subKey]source.Subscription
-	order   []subKey // of streams, as given: sharding follows it
-	polled  map[subKey]source.Subscription
-	slots   []*slot
-	slotIDs int
-	links   map[uint32]*link
-	pending map[subKey]bool // snapshots on their way
-	work    sync.WaitGroup
-	busy    chan struct{} // HTTP requests at a time
+	mu       sync.Mutex
+	ctx      context.Context // of Run; nil before
+	stopped  error
+	next     uint32 // connection number
+	streams  map[subKey]source.Subscription
+	order    []subKey // of streams, as given: sharding follows it
+	polled   map[subKey]source.Subscription
+	slots    []*slot
+	slotIDs  int
+	openedBy map[string]uint64 // connections, by class
+	links    map[uint32]*link
+	pending  map[subKey]bool // snapshots on their way
+	work     sync.WaitGroup
+	busy     chan struct{} // HTTP requests at a time
 }
 
 // New checks the settings. It starts nothing.
@@ -74,7 +75,7 @@ func New(s Settings) (*Feed, error) {
 	f := &Feed{set: s, name: s.Venue + " " + s.Spec.Market.String(), ways: ways,
 		wake: make(chan struct{}, 1), polls: make(chan struct{}, 1), busy: make(chan struct{}, 6),
 		next: s.FirstConn, streams: make(map[subKey]source.Subscription), polled: make(map[subKey]source.Subscription),
-		links: make(map[uint32]*link), pending: make(map[subKey]bool)}
+		links: make(map[uint32]*link), openedBy: make(map[string]uint64), pending: make(map[subKey]bool)}
 	return f, nil
 }
 
@@ -258,9 +259,10 @@ func (f *Feed) Signal(conn uint32, sig source.Signal) {
 		l.noData.Add(1)
 		l.deliver(sig.Kind, string(sig.Text))
 	case source.SignalReconnect:
-		l.slot.replace(ask{l: l, why: string(sig.Text)})
+		l.slot.replace(ask{l: l, reason: replaceVenue, why: string(sig.Text)})
 	case source.SignalMaintenance:
 		f.event(Event{Kind: EventMaintenance, Conn: conn, Detail: string(sig.Text)})
+		l.slot.replace(ask{l: l, reason: replaceMaintenance, why: "maintenance: " + string(sig.Text)})
 	}
 }
 
@@ -271,7 +273,7 @@ func (f *Feed) Reconnect(conn uint32, why string) {
 	l := f.links[conn]
 	f.mu.Unlock()
 	if l != nil {
-		l.slot.replace(ask{l: l, why: why})
+		l.slot.replace(ask{l: l, reason: replaceRequest, why: why})
 	}
 }
 
@@ -306,7 +308,7 @@ func (f *Feed) Subscriptions(conn uint32) []source.Subscription {
 func (f *Feed) carrier(k subKey) *link {
 	for _, s := range f.slots {
 		if _, ok := s.subs[k]; ok {
-			return s.cur
+			return s.carrier
 		}
 	}
 	return nil
@@ -345,17 +347,23 @@ func (f *Feed) appendFailed(conn uint32, err error) error {
 		f.fail(err)
 	case fault.Skip:
 		f.count.refused.Add(1)
+		f.mu.Lock()
+		l := f.links[conn]
+		f.mu.Unlock()
+		if l != nil {
+			l.ill()
+		}
 		f.event(Event{Kind: EventFrame, Conn: conn, Detail: err.Error(), Err: err})
 		return nil
 	}
-	return err
+	return ending{err, closeJournal}
 }
 
 func (f *Feed) event(e Event) {
 	e.Time = time.Now()
 	log := f.set.Logger.Info()
 	switch e.Kind {
-	case EventOpen, EventSubscribed, EventClose, EventReplace, EventMaintenance:
+	case EventOpen, EventSubscribed, EventClose, EventReplace, EventMaintenance, EventTakeover:
 	case EventRefused:
 		log = f.set.Logger.Error()
 	default:
@@ -365,47 +373,6 @@ func (f *Feed) event(e Event) {
 	if f.set.Events != nil {
 		f.set.Events(e)
 	}
-}
-
-// ConnStats is a connection as it is now.
-type ConnStats struct {
-	Conn          uint32    `json:"conn"`
-	Slot          int       `json:"slot"`
-	Class         string    `json:"class,omitempty"`
-	URL           string    `json:"url"`   // as the manifest or the plugin names it
-	State         string    `json:"state"` // opening, subscribing, live, replacing, closing
-	Subscriptions int       `json:"subscriptions"`
-	Unacked       int       `json:"unacked"` // frames without an acknowledgement yet
-	Queued        int       `json:"queued"`  // frames waiting for the message budget
-	Frames        uint64    `json:"frames"`
-	Bytes         uint64    `json:"bytes"`
-	Since         time.Time `json:"since"`
-	LastLife      time.Time `json:"last_life"` // any message, ping or pong
-	LastData      time.Time `json:"last_data"` // what the decoder didn't call a heartbeat or an acknowledgement
-	Reconnects    int       `json:"reconnects"`
-	CertExpires   time.Time `json:"cert_expires,omitzero"`
-}
-
-// Stats describes the connections, in the order of their numbers.
-func (f *Feed) Stats() []ConnStats {
-	f.mu.Lock()
-	links := slices.Collect(maps.Values(f.links))
-	f.mu.Unlock()
-	slices.SortFunc(links, func(a, b *link) int { return int(a.num) - int(b.num) })
-	out := make([]ConnStats, len(links))
-	for i, l := range links {
-		out[i] = l.stats()
-	}
-	return out
-}
-
-// Metrics reads the feed's counters.
-func (f *Feed) Metrics() Metrics {
-	m := f.count.Snapshot()
-	for _, w := range f.ways {
-		m.WeightUsed += uint64(w.weight.inUse(time.Now()))
-	}
-	return m
 }
 
 func nudge(c chan struct{}) {

@@ -2,6 +2,8 @@ package conn
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"io"
 	"log"
@@ -75,3 +77,10 @@ func mallocs() uint64 {
 }
 
 type ctx = context.Context
+
+// clientTLS trusts a venue's own certificate.
+func clientTLS(v *venue) *tls.Config {
+	roots := x509.NewCertPool()
+	roots.AddCert(v.Certificate())
+	return &tls.Config{RootCAs: roots}
+}

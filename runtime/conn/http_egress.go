@@ -179,6 +179,26 @@ func (f *Feed) forRequest(a hostKey, weight, priority int) *way {
 // forSocket picks the way of a WebSocket to a host, and takes a place among the
 // open connections on it.
 func (f *Feed) forSocket(ctx context.Context, host string) (*way, *opens, error) {
+	w, o := f.socketWay(host)
+	if err := o.acquire(ctx); err != nil {
+		return nil, nil, err
+	}
+	w.sockets.Add(1)
+	return w, o, nil
+}
+
+// forSpare does it for a connection that isn't needed yet: where none would be
+// left after it, or none is free, it says no.
+func (f *Feed) forSpare(host string) (*way, *opens, bool) {
+	w, o := f.socketWay(host)
+	if !o.acquireSpare() {
+		return nil, nil, false
+	}
+	w.sockets.Add(1)
+	return w, o, true
+}
+
+func (f *Feed) socketWay(host string) (*way, *opens) {
 	now := time.Now()
 	b := f.set.Budgets
 	w := f.best(func(w *way) (time.Duration, int) {
@@ -188,12 +208,7 @@ func (f *Feed) forSocket(ctx context.Context, host string) (*way, *opens, error)
 		}
 		return wait, -int(w.sockets.Load())
 	})
-	o := b.open(w.key("open", host), f.set.Spec.MaxConns)
-	if err := o.acquire(ctx); err != nil {
-		return nil, nil, err
-	}
-	w.sockets.Add(1)
-	return w, o, nil
+	return w, b.open(w.key("open", host), f.set.Spec.MaxConns)
 }
 
 // leave gives the place of a WebSocket back.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,13 +26,22 @@ type link struct {
 	slot      *slot
 	ep        source.Endpoint
 	num       uint32
-	address   string        // chosen among the endpoint's
-	patience  int           // times StaleAfter
+	address   string // chosen among the endpoint's
+	priority  int    // of its dial
+	wanted    bool   // the address is why it is opened
+	way       *way   // of a spare, with its place among the open connections; nil: open chooses
+	opens     *opens
+	carries   bool // it has data; the slot's
+	patience  int  // times StaleAfter
+	strain    int  // times DegradedFor
+	parent    context.Context
+	beside    *link         // carries the subscriptions while this one comes up; nil: none does
 	since     time.Time     // made, then opened
 	err       error         // of run, once it returned
 	opened    bool          // until run returned only it may look
 	changed   atomic.Bool   // subscriptions; control looks
 	replacing atomic.Bool   // another one is on its way
+	standby   atomic.Bool   // a spare
 	prio      chan string   // replies; sent before anything else
 	pongs     chan string   // payloads of pings to answer
 	wake      chan struct{} // subscriptions, inbox, close
@@ -57,7 +67,9 @@ type link struct {
 	announced bool      // EventSubscribed was given
 	data      time.Time // control saw the first data
 	stale     time.Duration
-	paid      bool // the first message's place in the budget is taken
+	paid      bool      // the first message's place in the budget is taken
+	settling  bool      // settle was set
+	rotates   time.Time // when it is to be replaced for its age; zero: never
 	renewals  []renewal
 	messages  *window
 
@@ -74,6 +86,13 @@ type link struct {
 
 	// Shared, by atomics; the reader publishes once a burst.
 	pubFrames, pubBytes atomic.Uint64
+	bursts, sent        atomic.Uint64
+	errs                atomic.Uint64 // frames refused, journal errors, frames not acknowledged
+	rtt                 atomic.Int64  // ns, smoothed
+	pinged              atomic.Int64  // Mono of the oldest ping without a pong
+	answers             atomic.Bool   // the venue answers pings
+	health              atomic.Pointer[healthState]
+	waits               atomic.Bool   // the next frame waits for beside
 	noData              atomic.Uint64 // frames that the decoder called no data
 	lastLife            atomic.Int64  // Mono
 	lastData            atomic.Int64  // Mono, kept by run
@@ -87,9 +106,10 @@ type link struct {
 }
 
 type linkStat struct {
-	url, state            string
+	url, address, state   string
 	subs, unacked, queued int
 	since, certExpires    time.Time
+	rotates               time.Time // before the age limit; zero: there is none
 }
 
 // item is a piece of work in the order of the script.
@@ -126,16 +146,21 @@ type renewal struct {
 }
 
 // newLink is called by the slot's goroutine.
-func newLink(ctx context.Context, s *slot) (*link, error) {
+func newLink(ctx context.Context, s *slot, address string, priority int) (*link, error) {
 	n, err := s.f.number()
 	if err != nil {
 		return nil, err
 	}
-	l := &link{f: s.f, slot: s, ep: s.ep, num: n, address: s.address(), patience: s.patience, since: time.Now(),
+	l := &link{f: s.f, slot: s, ep: s.ep, num: n, address: address, priority: priority, patience: s.patience, strain: s.strain, parent: ctx, since: time.Now(),
 		prio: make(chan string, 64), pongs: make(chan string, 4), wake: make(chan struct{}, 1), ready: make(map[string]bool), acks: make(map[string][]*ack),
 		active: make(map[subKey]bool), rejected: make(map[subKey]bool), rendered: make(chan rendering, 1), done: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	l.url = l.address
+	if s.cur != nil && s.cur.carries {
+		l.beside = s.cur
+	}
+	l.standby.Store(priority == dialStandby)
+	l.setHealth(Connecting, "")
 	l.publish("opening")
 	s.f.mu.Lock()
 	s.f.links[n] = l
@@ -159,13 +184,14 @@ func (l *link) run() error {
 		delete(f.links, l.num)
 		f.mu.Unlock()
 		l.cancel(nil)
+		l.beside = nil
 	}()
 	release, err := l.open()
 	if err != nil {
 		if l.ctx.Err() != nil {
 			return nil
 		}
-		f.count.connectErrors.Add(1)
+		f.count.connectErrors[connectReasonOf(err)].Add(1)
 		l.ended(EventConnect, err)
 		return err
 	}
@@ -174,15 +200,22 @@ func (l *link) run() error {
 	defer f.count.open.Add(-1)
 	go l.read()
 	err = l.control()
-	code, why := websocket.CloseNormalClosure, ""
+	code, why, reason := websocket.CloseNormalClosure, "", closeError
 	if c := context.Cause(l.ctx); l.ctx.Err() != nil {
-		code, why, err = websocket.CloseGoingAway, c.Error(), nil
+		code, why, reason, err = websocket.CloseGoingAway, c.Error(), closeReplaced, nil
+		if l.parent.Err() != nil {
+			reason = closeDrained
+		}
 		if errors.Is(c, context.Canceled) {
 			why = errDrained.Error()
 		}
 	}
+	l.setHealth(Draining, why)
 	l.publish("closing")
 	l.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""), time.Now().Add(time.Second))
+	if reason == closeReplaced {
+		l.drain()
+	}
 	l.ws.SetReadDeadline(time.Unix(1, 0)) // stops the reader where it is
 	l.ws.Close()
 	<-l.done
@@ -190,11 +223,23 @@ func (l *link) run() error {
 		err = l.brokenBy(l.readErr)
 	}
 	if why == "" {
-		why = err.Error()
+		why, reason = err.Error(), closeReasonOf(err)
+		if reason != closeJournal && reason != closeError { // which are ours
+			l.slot.board.ended(l.address, time.Now(), time.Since(l.since))
+		}
 	}
-	f.count.closes.Add(1)
+	f.count.closes[reason].Add(1)
 	l.ended(EventClose, errors.New(why))
 	return err
+}
+
+// drain reads on until the venue has answered our close frame, so that nothing
+// which it sent before is lost: the connection that took over may have missed
+// what was on its way when it was subscribed.
+func (l *link) drain() {
+	l.ws.SetReadDeadline(time.Now().Add(drainTime))
+	defer context.AfterFunc(l.parent, func() { l.ws.SetReadDeadline(time.Unix(1, 0)) })()
+	<-l.done
 }
 
 // ended journals and tells why the link is no more.
@@ -209,51 +254,34 @@ func (l *link) ended(k EventKind, why error) {
 func (l *link) open() (release func(), err error) {
 	f := l.f
 	host := hostOf(l.ep.URL)
-	way, opens, err := f.forSocket(l.ctx, host)
-	if err != nil {
-		return nil, err
+	way, opens := l.way, l.opens
+	if way == nil {
+		if way, opens, err = f.forSocket(l.ctx, host); err != nil {
+			return nil, err
+		}
 	}
 	defer func() {
 		if err != nil {
 			way.leave(opens)
 		}
 	}()
-	keys, subs := l.slot.snapshot()
-	script, err := l.session(subs)
-	if err != nil {
-		return nil, err
-	}
-	var dial *source.Dial
-	for _, st := range script.Steps {
-		if st.Dial != nil {
-			dial = st.Dial
+	for {
+		err = l.attempt(way, host)
+		if err == nil {
 			break
 		}
-	}
-	if dial == nil {
-		return nil, l.error(fault.Stop, "the session script of class %q has no dial step", l.ep.Class)
-	}
-	if err := l.plan(script, keys); err != nil {
-		return nil, err
-	}
-	if r := l.ep.Messages; l.ep.SubscribeWithin > 0 {
-		// The venue counts messages by address and closes who is silent after the
-		// dial: connections share one budget, and the first message is in hand.
-		l.messages = f.set.Budgets.window(way.key("messages", host), r)
-		if err := l.messages.wait(l.ctx, 1, urgent); err != nil {
+		if !errors.Is(err, errElsewhere) {
 			return nil, err
 		}
-		l.paid = true
-	} else if r.N > 0 && r.Per > 0 {
-		l.messages = newWindow(r)
-	}
-	if err := admit(l.ctx, &way.gate, f.set.Budgets.window(way.key("connects", host), f.set.Spec.Connects), 1, urgent); err != nil {
-		return nil, err
-	}
-	if err := l.dial(way, dial); err != nil {
-		return nil, err
+		if l.wanted {
+			return nil, unopened{l.errorf("%s failed meanwhile", redact(l.address)), connectOther}
+		}
+		l.address = l.slot.board.choose(time.Now(), "")
 	}
 	l.since, l.opened = time.Now(), true
+	if !slices.ContainsFunc(l.queue, func(it item) bool { return len(it.keys) > 0 }) {
+		l.hold() // subscribed by its address
+	}
 	actual := ""
 	if to := override(l.url, f.set.URL); to != l.url {
 		actual = to
@@ -263,9 +291,67 @@ func (l *link) open() (release func(), err error) {
 		return nil, err
 	}
 	l.publish("subscribing")
-	f.count.opens.Add(1)
+	f.opened(l.ep.Class)
 	f.event(Event{Kind: EventOpen, Conn: l.num, Detail: l.url})
 	return func() { way.leave(opens) }, nil
+}
+
+// attempt renders the session for the address and dials when its turn comes.
+func (l *link) attempt(way *way, host string) error {
+	f := l.f
+	keys, subs := l.slot.snapshot()
+	script, err := l.session(subs)
+	if err != nil {
+		return unopened{err, connectScript}
+	}
+	var dial *source.Dial
+	for _, st := range script.Steps {
+		if st.Dial != nil {
+			dial = st.Dial
+			break
+		}
+	}
+	if dial == nil {
+		return l.error(fault.Stop, "the session script of class %q has no dial step", l.ep.Class)
+	}
+	if err := l.plan(script, keys); err != nil {
+		return err
+	}
+	if r := l.ep.Messages; l.ep.SubscribeWithin > 0 {
+		// The venue counts messages by address and closes who is silent after the
+		// dial: connections share one budget, and the first message is in hand.
+		l.messages = f.set.Budgets.window(way.key("messages", host), r)
+		if !l.paid {
+			if err := l.messages.wait(l.ctx, 1, urgent); err != nil {
+				return err
+			}
+		}
+		l.paid = true
+	} else if r.N > 0 && r.Per > 0 {
+		l.messages = newWindow(r)
+	}
+	left := func(now time.Time) bool { return l.slot.board.left(now, l.address) }
+	queue := f.set.Budgets.admission(way, host, f.set.Spec.Connects)
+	if err := queue.enter(l.ctx, f, l.priority, left); err != nil {
+		return err
+	}
+	begin := time.Now()
+	err = l.dial(way, dial)
+	o := dialled
+	switch {
+	case err == nil:
+		l.slot.board.opened(l.address)
+		f.dialled.Observe(time.Since(begin))
+	case l.ctx.Err() != nil, errors.Is(err, errShut):
+		o = dialEnded
+	default:
+		if o = dialFails; l.wanted {
+			o = dialEnded // an endpoint that is tried while another one works says nothing of the venue
+		}
+		l.slot.board.failed(l.address, time.Now())
+	}
+	queue.leave(o, begin)
+	return err
 }
 
 func (l *link) error(k fault.Kind, format string, args ...any) error {
@@ -304,6 +390,8 @@ func (l *link) session(subs []source.Subscription) (source.Script, error) {
 
 // plan turns the script into work for control.
 func (l *link) plan(script source.Script, keys []subKey) error {
+	clear(l.active)
+	l.queue, l.renewals = nil, nil
 	for _, k := range keys {
 		l.active[k] = true
 	}
@@ -395,9 +483,9 @@ func (l *link) dial(way *way, st *source.Dial) error {
 			body, _ := readBody(resp, 4096)
 			a := answer{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After"), url: u.Redacted(), body: body}
 			if rerr := f.refusal(way, a, l.num, time.Now()); rerr != nil {
-				return rerr
+				return unopened{rerr, connectStatus}
 			}
-			return l.errorf("%s: handshake: HTTP %s: %s", u.Redacted(), resp.Status, excerpt(body))
+			return unopened{l.errorf("%s: handshake: HTTP %s: %s", u.Redacted(), resp.Status, excerpt(body)), connectStatus}
 		}
 		return l.errorf("%s: %w", u.Redacted(), err)
 	}
@@ -431,34 +519,14 @@ func (l *link) dial(way *way, st *source.Dial) error {
 			}
 		}
 	})
-	ws.SetPongHandler(func(string) error {
-		f.count.pongs.Add(1)
-		l.lastLife.Store(Mono(time.Now()))
-		return nil
-	})
+	ws.SetPongHandler(func(p string) error { l.ponged(p); return nil })
 	ws.SetCloseHandler(func(int, string) error { return nil }) // run answers
 	return nil
 }
 
 // publish makes what run knows visible to Stats.
 func (l *link) publish(state string) {
-	st := &linkStat{url: l.url, state: state, subs: len(l.active), unacked: l.unacked, queued: len(l.queue), since: l.since, certExpires: l.expires}
+	st := &linkStat{url: l.url, address: l.address, state: state, subs: len(l.active), unacked: l.unacked, queued: len(l.queue), since: l.since, certExpires: l.expires,
+		rotates: l.rotates}
 	l.stat.Store(st)
-}
-
-func (l *link) stats() ConnStats {
-	st := l.stat.Load()
-	c := ConnStats{Conn: l.num, Slot: l.slot.id, Class: l.ep.Class, URL: st.url, State: st.state, Subscriptions: st.subs, Unacked: st.unacked,
-		Queued: st.queued, Frames: l.pubFrames.Load(), Bytes: l.pubBytes.Load(), Since: st.since, CertExpires: st.certExpires,
-		Reconnects: int(l.slot.reconnects.Load())}
-	if l.replacing.Load() && st.state == "live" {
-		c.State = "replacing"
-	}
-	if n := l.lastLife.Load(); n != 0 {
-		c.LastLife = processStart.Add(time.Duration(n))
-	}
-	if n := l.lastData.Load(); n != 0 {
-		c.LastData = processStart.Add(time.Duration(n))
-	}
-	return c
 }

@@ -12,23 +12,19 @@ import (
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
-// TEMPORARY, of this branch alone: the package's layer is declared beside the
-// metrics of the WebSocket pool, and this line goes when both are joined.
-var layer = telemetry.NewLayer("conn")
-
 var (
 	mRequests = layer.Counter(telemetry.Who, "http_requests_total",
-		"HTTP requests of a feed by what came of them. If server_error or transport grows, look at the venue's status page and at the breaker; if client_error, at the log, which has the venue's words.", "venue", "market", "purpose", "outcome")
+		"HTTP requests of a feed by what came of them. If server_error or transport grows, look at the venue's status page and at the breaker; if client_error, at the log, which has the venue's words.", "feed", "purpose", "outcome")
 	mRequestSeconds = layer.Histogram(telemetry.Late, "http_request_seconds",
-		"Time from the moment that a request had its budget to the end of its answer. If it grows, the venue or the way to it is slow: try another egress.", "venue", "market", "purpose")
+		"Time from the moment that a request had its budget to the end of its answer. If it grows, the venue or the way to it is slow: try another egress.", "feed", "purpose")
 	mQueueSeconds = layer.Histogram(telemetry.Late, "http_queue_seconds",
-		"Time that requests stood in line for budget, ban and breaker. If it grows, the venue's request budget is short: poll less often, or add an egress.", "venue", "market")
+		"Time that requests stood in line for budget, ban and breaker. If it grows, the venue's request budget is short: poll less often, or add an egress.", "feed")
 	mFlying = layer.Gauge(telemetry.RunsOut, "http_in_flight_requests",
-		"Requests of a feed on their way now, of at most 6. If it stays at 6, answers are slow or snapshots are asked for faster than they come.", "venue", "market")
+		"Requests of a feed on their way now, of at most 6. If it stays at 6, answers are slow or snapshots are asked for faster than they come.", "feed")
 	mSkipped = layer.Counter(telemetry.Complete, "http_polls_skipped_total",
-		"Polls that were not made, since the one before was still on its way (busy) or the host's breaker was open (breaker). Each is a hole in the polled series.", "venue", "market", "reason")
+		"Polls that were not made, since the one before was still on its way (busy) or the host's breaker was open (breaker). Each is a hole in the polled series.", "feed", "reason")
 	mBody = layer.Counter(telemetry.Who, "http_body_bytes_total",
-		"Bytes of HTTP answers, inflated. If it jumps, a snapshot or catalogue grew, or is asked for more often.", "venue", "market")
+		"Bytes of HTTP answers, inflated. If it jumps, a snapshot or catalogue grew, or is asked for more often.", "feed")
 
 	mOpened = layer.Counter(telemetry.Pays, "http_connections_opened_total",
 		"HTTP connections that were opened. If it grows as fast as requests, the venue closes them after each answer.", "venue", "egress")
@@ -55,7 +51,7 @@ var (
 	mEgressSockets = layer.Gauge(telemetry.RunsOut, "egress_websockets",
 		"WebSocket connections by egress. If all stand on one, the others are banned, or full.", "venue", "egress")
 	mEgressRefused = layer.Gauge(telemetry.Complete, "egress_refused",
-		"1 where the venue refuses the region of this egress; the feed goes on by the others and stops when none is left.", "venue", "market", "egress")
+		"1 where the venue refuses the region of this egress; the feed goes on by the others and stops when none is left.", "feed", "egress")
 )
 
 // purposes are the labels of requests; what is none of them is a session's.
@@ -132,27 +128,27 @@ func (c *purposeCounts) failed(ctx context.Context, err error) {
 // reportHTTP emits what concerns the feed's own requests. What feeds share is
 // Budgets.Report's.
 func (f *Feed) reportHTTP(e *telemetry.Emitter) {
-	venue, market := f.set.Venue, f.set.Spec.Market.String()
+	feed := f.metricName()
 	for i := range f.http.byPurpose {
 		c, p := &f.http.byPurpose[i], string(purposes[i])
 		for o := range c.outcome {
 			if n := c.outcome[o].Load(); n > 0 || o == outcomeOK {
-				e.Count(mRequests, n, venue, market, p, outcomes[o])
+				e.Count(mRequests, n, feed, p, outcomes[o])
 			}
 		}
-		e.Histogram(mRequestSeconds, c.seconds.Snapshot(), venue, market, p)
+		e.Histogram(mRequestSeconds, c.seconds.Snapshot(), feed, p)
 	}
-	e.Histogram(mQueueSeconds, f.http.queue.Snapshot(), venue, market)
-	e.Value(mFlying, float64(f.http.flying.Load()), venue, market)
-	e.Count(mSkipped, f.http.skippedBusy.Load(), venue, market, "busy")
-	e.Count(mSkipped, f.http.skippedOpen.Load(), venue, market, "breaker")
-	e.Count(mBody, f.http.bytes.Load(), venue, market)
+	e.Histogram(mQueueSeconds, f.http.queue.Snapshot(), feed)
+	e.Value(mFlying, float64(f.http.flying.Load()), feed)
+	e.Count(mSkipped, f.http.skippedBusy.Load(), feed, "busy")
+	e.Count(mSkipped, f.http.skippedOpen.Load(), feed, "breaker")
+	e.Count(mBody, f.http.bytes.Load(), feed)
 	for _, w := range f.ways {
 		refused := 0.0
 		if w.refused.Load() {
 			refused = 1
 		}
-		e.Value(mEgressRefused, refused, venue, market, w.name)
+		e.Value(mEgressRefused, refused, feed, w.name)
 	}
 }
 

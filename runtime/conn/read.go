@@ -73,6 +73,9 @@ func (l *link) readFrames() error {
 		if mt == websocket.BinaryMessage {
 			kind = source.InputBinary
 		}
+		if l.waits.Load() {
+			l.wait()
+		}
 		now := time.Now()
 		mono := Mono(now)
 		if _, err := frames.Append(kind, l.num, now.UnixNano(), mono, l.buf[:n]); err != nil {
@@ -91,9 +94,44 @@ func (l *link) readFrames() error {
 	}
 }
 
+// hold makes the reader wait for the connection that goes on beside this one,
+// once, when the first subscription is about to be sent.
+func (l *link) hold() {
+	if !l.settling && l.beside != nil {
+		l.settling = true
+		l.waits.Store(true)
+	}
+}
+
+// wait lets the connection beside this one journal what the venue sent on it
+// before it subscribed this one; else what comes here would seem to have left
+// that out. The socket keeps what comes meanwhile.
+func (l *link) wait() {
+	l.waits.Store(false)
+	defer func() { l.beside = nil }() // and what was beside that
+	t := time.NewTimer(l.f.set.Settle)
+	defer t.Stop()
+	for at := int64(0); ; t.Reset(time.Millisecond) {
+		select {
+		case <-t.C:
+		case <-l.beside.done:
+			return
+		case <-l.ctx.Done():
+			return
+		}
+		now := Mono(time.Now())
+		if at == 0 {
+			at = now
+		}
+		if l.beside.sock.caughtUp(at) || now-at > int64(settleMost) {
+			return
+		}
+	}
+}
+
 func (l *link) tooLarge(format string, args ...any) error {
 	l.f.count.refused.Add(1)
-	err := l.errorf("%s: %w", fmt.Sprintf(format, args...), errTooLarge)
+	err := l.endf(closeFrame, "%s: %w", fmt.Sprintf(format, args...), errTooLarge)
 	l.f.event(Event{Kind: EventFrame, Conn: l.num, Detail: err.Error(), Err: err})
 	l.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseMessageTooBig, ""), time.Now().Add(time.Second))
 	return err
@@ -104,6 +142,7 @@ func (l *link) tooLarge(format string, args ...any) error {
 func (l *link) burst() int {
 	n := l.parsed
 	l.f.count.bursts.Add(1)
+	l.bursts.Add(1)
 	if n > 0 {
 		l.parsed = 0
 		l.f.count.frames.Add(uint64(n))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -40,6 +41,11 @@ type sock struct {
 	raised bool // the low-water mark
 	last   time.Time
 	gap    time.Duration // smoothed time between messages
+
+	visited int64        // Mono when the last read of the kernel began
+	visits  atomic.Int64 // of them
+	parked  atomic.Bool  // the last one found nothing
+	caught  atomic.Int64 // Mono at which nothing was there that is not parsed now
 
 	mu     sync.Mutex // of tick's making and closing
 	tick   *ticker
@@ -103,6 +109,9 @@ func (s *sock) Read(p []byte) (int, error) {
 }
 
 func (s *sock) fetch(p []byte) (n int, err error) {
+	if !s.full {
+		s.caught.Store(s.visited)
+	}
 	switch {
 	case s.before == nil:
 		if s.taken > handshakeBytes {
@@ -177,4 +186,26 @@ func (s *sock) receive(p []byte, park bool) (int, error) {
 	}
 	s.full = s.n == len(p)
 	return s.n, s.err
+}
+
+// visit notes that the kernel is asked; found, that it had nothing.
+func (s *sock) visit() {
+	s.parked.Store(false)
+	s.visits.Add(1)
+	s.visited = Mono(time.Now())
+}
+
+func (s *sock) found() {
+	s.caught.Store(s.visited)
+	s.parked.Store(true)
+}
+
+// caughtUp says whether all that was there to be read at a time (Mono) has been
+// handed on by the reader. It may be asked from any goroutine.
+func (s *sock) caughtUp(at int64) bool {
+	if s.raw == nil || s.caught.Load() >= at {
+		return true
+	}
+	n := s.visits.Load()
+	return s.parked.Load() && unread(s.raw) == 0 && s.parked.Load() && s.visits.Load() == n
 }

@@ -21,6 +21,12 @@ func lowWater(raw syscall.RawConn, n int) error {
 	return os.NewSyscallError("setsockopt", err)
 }
 
+// unread is how many bytes wait in a socket; 0 where it is closed.
+func unread(raw syscall.RawConn) (n int) {
+	raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
+	return n
+}
+
 // read is a read of a descriptor that never blocks. The scheduler isn't told:
 // telling it wakes its monitor thread after each idle moment, which costs more
 // than the read.
@@ -38,10 +44,12 @@ func read(fd uintptr, p []byte) (int, syscall.Errno) {
 }
 
 func (s *sock) tryRead(fd uintptr) bool {
+	s.visit()
 	n, e := read(fd, s.p)
 	s.n, s.err = n, nil
 	switch {
 	case e == unix.EAGAIN:
+		s.found()
 		s.err = errAgain
 		return !s.park
 	case e != 0:

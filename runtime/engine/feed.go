@@ -542,14 +542,15 @@ func (f *feed) ready() (bool, string) {
 	if f.conn == nil {
 		return true, ""
 	}
-	w, live := f.wanted.Load(), 0
+	w := f.wanted.Load()
+	live := map[int]bool{} // slots: a replacement or a spare beside a connection is no second one
 	for _, c := range f.conn.Stats() {
-		if c.State == conn.StateLive {
-			live++
+		if c.Carries() {
+			live[c.Slot] = true
 		}
 	}
-	if live < len(w.p.Connections) {
-		return false, fmt.Sprintf("%d of %d connections live", live, len(w.p.Connections))
+	if len(live) < len(w.p.Connections) {
+		return false, fmt.Sprintf("%d of %d connections live", len(live), len(w.p.Connections))
 	}
 	if s := f.lane.Counts.BooksSynced.Load(); s < w.books {
 		return false, fmt.Sprintf("%d of %d books synchronised", s, w.books)

@@ -97,6 +97,7 @@ func (e *Engine) report(m *telemetry.Emitter) {
 		m.Count(mDiskSize, size)
 	}
 	e.reportReloads(m)
+	e.budgets.Report(m)
 	for _, f := range feeds {
 		f.report(m)
 	}
@@ -116,7 +117,8 @@ func (f *feed) report(m *telemetry.Emitter) {
 	}
 	f.lane.Report(m, name, f.backlogNow())
 	f.src.Report(m)
-	if f.framesConn != nil {
+	if f.conn != nil {
+		f.conn.Report(m)
 		m.Value(mHolds, float64(f.framesConn.held.Load()), name)
 	}
 	c := &f.checkpointMeter
