@@ -212,7 +212,7 @@ func TestStormOnSockets(t *testing.T) {
 		endpoint(s, func(e *source.Endpoint) { e.MaxSubscriptions = 1 })
 	})
 	r := start(t, s, subs(market.ChannelTrades, slots))
-	r.mem.wait(t, "all connections", atLeast(slots, source.InputOpen, ""))
+	r.mem.wait(t, "all connections", atLeast(slots, source.InputText, `{"ack"`)) // which the server has then, too
 	v.hang()
 	r.mem.wait(t, "all connections again", atLeast(2*slots, source.InputOpen, ""))
 	var let []time.Time // as the queue counts: the network may bring them closer together
