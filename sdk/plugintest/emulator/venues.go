@@ -12,7 +12,7 @@ import (
 type venue struct {
 	markets  []market.Market
 	new      func(*Emulator) dialect
-	symbols  func(o Options, base, quote string, price float64) naming
+	symbols  func(o Options, name market.Name, price float64) naming
 	defaults func(market.Market) []string // canonical names
 	limits   limits
 }
@@ -31,7 +31,7 @@ func (v venue) has(m market.Market) bool { return slices.Contains(v.markets, m) 
 var venues map[string]venue
 
 func init() {
-	venues = map[string]venue{"binance": binanceVenue, "kraken": krakenVenue}
+	venues = map[string]venue{"binance": binanceVenue, "kraken": krakenVenue, "okx": okxVenue}
 }
 
 // Venues lists the venues that can be emulated.
