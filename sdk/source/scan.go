@@ -131,11 +131,11 @@ func parseTime(s []byte) (int64, bool) {
 // Levels appends book levels sent as [[price, amount, …], …], bare or quoted;
 // what follows the amount is skipped.
 func Levels(c *jsonscan.Cursor, ls []market.Level) []market.Level {
-	var d [2]jsonscan.Decimal
+	var d [4]jsonscan.Decimal // some venues send counts behind the amount, which are quicker read than skipped
 	c.Array()
 	for c.Elem() {
 		var l market.Level
-		if n, ok := c.Decimals(d[:]); ok && n == 2 {
+		if n, ok := c.Decimals(d[:]); ok && n >= 2 {
 			l = market.Level{Price: market.NewDecimal(d[0].Coef, d[0].Scale), Amount: market.NewDecimal(d[1].Coef, d[1].Scale)}
 		} else if ok {
 			c.Fail("a level without price or amount")
