@@ -23,8 +23,8 @@ func (b *Book) judge(v market.View) Verdict {
 		return VerdictApplied
 	}
 	if last == market.None {
-		if b.rule.Checksum.Kind != source.ChecksumNone && v.Checksum() != market.None {
-			return VerdictApplied // from before the venue numbered its updates: the checksum judges it
+		if l == market.None && b.rule.Checksum.Kind != source.ChecksumNone && v.Checksum() != market.None {
+			return VerdictApplied // from before the venue numbered its records: the checksum judges it
 		}
 		return VerdictGap // the rule needs a number: what can't be shown to follow doesn't
 	}
