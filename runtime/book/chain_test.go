@@ -59,6 +59,7 @@ func TestChainBefore(t *testing.T) {
 	p.want("a lost update", fmt.Sprint(o.Verdict, o.Cause), "checksum_bad checksum")
 	p.want("snapshot", with(market.KindBookSnapshot, "3×1|4×1", crc("3:1:4:1")).Verdict, book.VerdictApplied)
 	p.want("neither number nor checksum", with(market.KindBookDelta, "2×1|", market.None).Verdict, book.VerdictGap)
+	p = newTape(t, numbered, book.Options{})
 	p.snapshot(10, "3×1|4×1")
 	p.want("a number is missing where there were numbers", with(market.KindBookDelta, "", crc("3:1:4:1")).Verdict, book.VerdictGap)
 }

@@ -304,13 +304,15 @@ func (d *decoder) book(out *source.Out) error {
 			b.Flags = market.FlagKeepAlive
 		}
 	}
+	if b.Kind == market.KindBookSnapshot && b.Seq == market.None && d.m.action != nil {
+		b.Flags = market.FlagReset // from before numbers: nothing that came earlier fits on
+	}
 	if b.PrevSeq == -1 { // of a snapshot
 		b.PrevSeq = market.None
 	}
 	if b.Checksum == 0 && b.Seq != market.None { // the field is still there, the sum isn't
 		b.Checksum = market.None
 	}
-	b.Origin = market.OriginLive
 	b.Bids, b.Asks = d.bids, d.asks
 	b.Instrument = out.SymbolIn(marketOf(symbol), symbol)
 	out.Book(&b)

@@ -161,9 +161,9 @@ func (d *decoder) bookV3(out *source.Out) error {
 	if symbol == nil || sides != 3 {
 		return d.lacks("a book", "instrument_id, asks or bids")
 	}
-	b.Kind = market.KindBookSnapshot // also of depth5, which has no action
+	b.Kind, b.Flags = market.KindBookSnapshot, market.FlagReset // also of depth5, which has no action
 	if string(d.m.action) == "update" {
-		b.Kind = market.KindBookDelta
+		b.Kind, b.Flags = market.KindBookDelta, 0
 	}
 	b.Bids, b.Asks = d.bids, d.asks
 	b.Instrument = out.SymbolIn(marketOf(symbol), symbol)
