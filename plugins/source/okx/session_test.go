@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gorilla/websocket"
-
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/plugintest/emulator"
 	"github.com/marketprism/marketprism/sdk/plugintest/oracle"
@@ -190,36 +188,10 @@ func TestLogin(t *testing.T) {
 	if err != nil || len(script.Steps) != 4 {
 		t.Fatalf("%+v, %v", script, err)
 	}
-	ws, _, err := websocket.DefaultDialer.Dial(script.Steps[0].Dial.URL, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ws.Close()
-	send := func(text string) {
-		if err := ws.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	feed := oracle.NewFeed(t, New(), market.MarketSpot)
-	next := func(what string, ok func(oracle.Item) bool) {
-		ws.SetReadDeadline(time.Now().Add(10 * time.Second))
-		for {
-			_, data, err := ws.ReadMessage()
-			if err != nil {
-				t.Fatalf("waiting for %s: %v", what, err)
-			}
-			items, err := feed.Decode(t, &source.Input{Kind: source.InputText, Recv: 1, Data: data})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if slices.ContainsFunc(items, ok) {
-				return
-			}
-		}
-	}
+	w := oracle.Dial(t, New(), market.MarketSpot, script.Steps[0].Dial.URL)
 	subscribe := script.Steps[3].Subscribe[0]
-	send(subscribe.Data)
-	next("the refusal without a login", func(i oracle.Item) bool {
+	w.Send(t, subscribe.Data)
+	w.Until(t, "the refusal without a login", func(i oracle.Item) bool {
 		return i.Signal.Kind == source.SignalRejected && strings.HasPrefix(string(i.Signal.Text), subscribe.Token+"\x0060011")
 	})
 	login := script.Steps[1].Send
@@ -227,16 +199,16 @@ func TestLogin(t *testing.T) {
 		now := strconv.FormatInt(time.Now().Unix(), 10)
 		h := hmac.New(sha256.New, []byte(secret))
 		h.Write([]byte(strings.ReplaceAll(login.Sign.Payload, "${timestamp}", now)))
-		send(strings.NewReplacer("${key}", emulator.OKXKey, "${passphrase}", emulator.OKXPassphrase, "${timestamp}", now,
+		w.Send(t, strings.NewReplacer("${key}", emulator.OKXKey, "${passphrase}", emulator.OKXPassphrase, "${timestamp}", now,
 			"${signature}", base64.StdEncoding.EncodeToString(h.Sum(nil))).Replace(login.Data))
-		next("an answer to the login", func(i oracle.Item) bool {
+		w.Until(t, "an answer to the login", func(i oracle.Item) bool {
 			if secret == "wrong" {
 				return i.Signal.Kind == source.SignalRejected
 			}
 			return i.Signal.Kind == source.SignalReady && string(i.Signal.Text) == script.Steps[2].Await.Token
 		})
 	}
-	send(subscribe.Data)
-	next("a book", func(i oracle.Item) bool { return i.Record != nil && i.Record.Kind() == market.KindBookSnapshot })
-	next("its changes", func(i oracle.Item) bool { return i.Record != nil && i.Record.Kind() == market.KindBookDelta })
+	w.Send(t, subscribe.Data)
+	w.Until(t, "a book", func(i oracle.Item) bool { return i.Record != nil && i.Record.Kind() == market.KindBookSnapshot })
+	w.Until(t, "its changes", func(i oracle.Item) bool { return i.Record != nil && i.Record.Kind() == market.KindBookDelta })
 }

@@ -37,6 +37,8 @@ var binanceVenue = venue{
 	limits: limits{messages: 5, streams: 1024, connects: 300, connectsPer: 5 * time.Minute, weight: 6000},
 }
 
+func init() { venues["binance"] = binanceVenue }
+
 type binance struct {
 	e        *Emulator
 	market   market.Market

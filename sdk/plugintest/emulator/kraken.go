@@ -26,6 +26,8 @@ var krakenVenue = venue{
 	limits:   limits{messages: 20, streams: 10_000, connects: 150, connectsPer: 10 * time.Minute},
 }
 
+func init() { venues["kraken"] = krakenVenue }
+
 type kraken struct {
 	e    *Emulator
 	beat int64 // of the last heartbeats

@@ -52,6 +52,8 @@ var okxVenue = venue{
 	limits: limits{messages: 480, streams: 10_000, connects: 3, connectsPer: time.Second},
 }
 
+func init() { venues["okx"] = okxVenue }
+
 // What a login must show here.
 const (
 	OKXKey        = "emulated-key"

@@ -28,11 +28,8 @@ type limits struct {
 
 func (v venue) has(m market.Market) bool { return slices.Contains(v.markets, m) }
 
-var venues map[string]venue
-
-func init() {
-	venues = map[string]venue{"binance": binanceVenue, "kraken": krakenVenue, "okx": okxVenue}
-}
+// venues by name; each dialect's file adds its own.
+var venues = map[string]venue{}
 
 // Venues lists the venues that can be emulated.
 func Venues() []string { return slices.Sorted(maps.Keys(venues)) }
