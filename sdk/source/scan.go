@@ -128,6 +128,32 @@ func parseTime(s []byte) (int64, bool) {
 	return ((days*24+hour)*60+minute)*60*1_000_000_000 + second*1_000_000_000 + frac, true
 }
 
+// Decimals reads an array of numbers, bare or quoted, into dst and returns how
+// many there were, at most len(dst); null and "" are the null decimal, what the
+// array holds beyond dst is skipped. Candles come so.
+func Decimals(c *jsonscan.Cursor, dst []market.Decimal) int {
+	var d [16]jsonscan.Decimal
+	if len(dst) <= len(d) {
+		if n, ok := c.Decimals(d[:len(dst)]); ok {
+			for i := range d[:n] {
+				dst[i] = market.NewDecimal(d[i].Coef, d[i].Scale)
+			}
+			return n
+		}
+	}
+	n := 0
+	c.Array()
+	for c.Elem() {
+		if n < len(dst) {
+			dst[n] = DecimalOrNull(c)
+			n++
+		} else {
+			c.Skip()
+		}
+	}
+	return n
+}
+
 // Levels appends book levels sent as [[price, amount, …], …], bare or quoted;
 // what follows the amount is skipped.
 func Levels(c *jsonscan.Cursor, ls []market.Level) []market.Level {

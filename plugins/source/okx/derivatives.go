@@ -8,6 +8,9 @@ import (
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
+// maxMillis is the last millisecond whose nanoseconds can be told.
+const maxMillis = 1<<63/1_000_000 - 1
+
 // hongKong is ahead of UTC by so much: the venue's days begin there.
 const hongKong = 8 * time.Hour
 
@@ -22,41 +25,19 @@ func (d *decoder) candles(native []byte, out *source.Out) error {
 	m := marketOf(d.m.symbol)
 	c.Array()
 	for c.Elem() {
-		t := market.Candle{Header: header(market.ChannelCandles), OpenTs: market.None, Trades: market.None}
-		var turnover market.Decimal
-		n := 0
-		c.Array()
-		for ; c.Elem(); n++ {
-			switch n {
-			case 0:
-				t.OpenTs = source.Millis(c)
-			case 1:
-				t.Open = source.Decimal(c)
-			case 2:
-				t.High = source.Decimal(c)
-			case 3:
-				t.Low = source.Decimal(c)
-			case 4:
-				t.Close = source.Decimal(c)
-			case 5:
-				t.Volume = source.DecimalOrNull(c)
-			case 6:
-				turnover = source.DecimalOrNull(c)
-			case 7:
-				t.QuoteVolume = source.DecimalOrNull(c)
-			case 8:
-				if s := c.Str(); string(s) == "1" {
-					t.Flags = market.FlagClosed
-				}
-			default:
-				c.Skip()
-			}
-		}
-		if n < 6 {
+		t := market.Candle{Header: header(market.ChannelCandles), Trades: market.None}
+		var v [9]market.Decimal
+		n := source.Decimals(c, v[:])
+		ms, ok := v[0].Rescale(0)
+		if n < 6 || !ok || ms <= 0 || ms > maxMillis || v[1].IsNull() || v[2].IsNull() || v[3].IsNull() || v[4].IsNull() {
 			return d.lacks("a candle", "time, prices or volume")
 		}
+		t.OpenTs, t.Open, t.High, t.Low, t.Close, t.Volume, t.QuoteVolume = ms*1_000_000, v[1], v[2], v[3], v[4], v[5], v[7]
+		if confirmed, _ := v[8].Rescale(0); confirmed == 1 {
+			t.Flags = market.FlagClosed
+		}
 		if n == 7 && m == market.MarketSpot {
-			t.QuoteVolume = turnover
+			t.QuoteVolume = v[6]
 		}
 		t.CloseTs = t.OpenTs + long*int64(time.Second)
 		if months > 0 {
@@ -109,7 +90,7 @@ func (d *decoder) funding(out *source.Out) error {
 // millisOrNone reads a time that may be "".
 func millisOrNone(d *decoder) int64 {
 	ms := source.DecimalOrNull(&d.c)
-	if v, ok := ms.Rescale(0); ok && !ms.IsNull() && v >= 0 && v < 1<<43 {
+	if v, ok := ms.Rescale(0); ok && !ms.IsNull() && v >= 0 && v <= maxMillis {
 		return v * 1_000_000
 	}
 	return market.None
