@@ -175,7 +175,7 @@ func derivativeChannels() []source.ChannelSpec {
 	funding := stream(market.ChannelFunding, contracts, market.KindFunding)
 	funding.StaleAfter = 5 * time.Minute // sent each 30 to 90 s; swaps alone have it
 	mark := stream(market.ChannelMarkPrice, everywhere, market.KindMarkPrice)
-	mark.StaleAfter = time.Minute // each 200 ms when it changes, else each 10 s
+	mark.StaleAfter = time.Minute // each 200 ms when it changes, else each 10 s; of pairs, those with margin have it
 	index := stream(market.ChannelIndexPrice, contracts, market.KindIndexPrice)
 	index.StaleAfter = 3 * time.Minute // each 100 ms when it changes, else each minute
 	interest := stream(market.ChannelOpenInterest, append(options, contracts...), market.KindOpenInterest)

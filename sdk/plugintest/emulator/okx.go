@@ -188,7 +188,11 @@ func (d *okx) message(c *Conn, text []byte) {
 			if st.kind == ChannelBook {
 				about.Seq = st.sym.seq
 			}
-			c.frame(now.UnixNano(), about, 0, b)
+			if f := d.e.faultFor(st); f != nil { // the venue has announced books without this first frame
+				d.e.mangle(f, about, c, now.UnixNano(), b)
+			} else {
+				c.frame(now.UnixNano(), about, 0, b)
+			}
 		}
 	}
 }
