@@ -22,8 +22,12 @@ type legacy struct {
 	buf []byte
 }
 
-// maxInflated bounds a frame, which says little about what it becomes.
-const maxInflated = 16 << 20
+// maxInflated bounds a frame, which says little about what it becomes;
+// keepInflated the room that is kept for the next one.
+const (
+	maxInflated  = 16 << 20
+	keepInflated = 1 << 20
+)
 
 // inflate gives the text of a compressed frame, valid until the next call.
 func (l *legacy) inflate(data []byte) ([]byte, error) {
@@ -33,7 +37,9 @@ func (l *legacy) inflate(data []byte) ([]byte, error) {
 	} else if err := l.z.(flate.Resetter).Reset(&l.in, nil); err != nil {
 		return nil, err
 	}
-	l.buf = l.buf[:0]
+	if l.buf = l.buf[:0]; cap(l.buf) > keepInflated {
+		l.buf = nil
+	}
 	for {
 		if len(l.buf) == cap(l.buf) {
 			l.buf = append(l.buf, 0)[:len(l.buf)]
@@ -116,9 +122,8 @@ func (d *decoder) tradeV3(out *source.Out) error {
 		switch string(c.KeyBytes()) {
 		case "instrument_id":
 			symbol = c.Str()
-		case "trade_id":
-			t.Seq = c.Int64()
-			t.ID = c.Lexeme()
+		case "trade_id": // those of futures aren't consecutive: no sequence
+			t.ID = c.NumOrStr()
 		case "price":
 			t.Price = source.Decimal(c)
 		case "size", "qty":
@@ -310,7 +315,7 @@ func (d *decoder) candleV3(out *source.Out) error {
 // responseV3 decodes a catalogue of API v3, a bare list.
 func (d *decoder) responseV3(status int, path []byte, out *source.Out) error {
 	c := &d.c
-	if status != 200 || !bytes.HasSuffix(path, []byte("/instruments")) {
+	if status != 200 || !bytes.Contains(path, []byte("/instruments")) { // options: /instruments/BTC-USD
 		return fmt.Errorf("status %d of a request that isn't known", status)
 	}
 	c.Array()
