@@ -11,6 +11,7 @@ import (
 	"github.com/marketprism/marketprism/plugins/sink/stdout"
 	"github.com/marketprism/marketprism/plugins/source/binance"
 	"github.com/marketprism/marketprism/plugins/source/kraken"
+	"github.com/marketprism/marketprism/plugins/source/okx"
 	"github.com/marketprism/marketprism/sdk/serve"
 	"github.com/marketprism/marketprism/sdk/sink"
 	"github.com/marketprism/marketprism/sdk/source"
@@ -23,6 +24,8 @@ var (
 		"binance":   binance.New,
 		"binanceus": binance.NewUS,
 		"kraken":    kraken.New,
+		"okcoin":    okx.NewOkcoin,
+		"okx":       okx.New,
 	}
 	bundledSinks = map[string]func() sink.Sink{
 		"null":    null.New,

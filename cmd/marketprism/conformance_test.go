@@ -6,6 +6,7 @@ import (
 
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/plugintest"
+	"github.com/marketprism/marketprism/sdk/plugintest/emulator"
 )
 
 // TestConformance plays the kit's cards against this program and the plugin
@@ -15,15 +16,19 @@ func TestConformance(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct {
-		venue  string
-		market market.Market
-		cards  []string // all if empty; on the futures those that differ from spot, for the others take a minute
-	}{{"binance", market.MarketSpot, nil}, {"kraken", market.MarketSpot, nil},
-		{"binance", market.MarketLinear, []string{"01", "02", "03", "04", "09"}},
-		{"binance", market.MarketInverse, []string{"01", "02", "03", "04", "09"}}} {
-		t.Run(c.venue+"-"+c.market.String(), func(t *testing.T) {
-			plugintest.Run(t, plugintest.Config{Binary: exe, Env: []string{asProgram + "=1"}, Source: bundledSources[c.venue](), Market: c.market, Cards: c.cards})
-		})
+	for _, venue := range emulator.Venues() {
+		s := bundledSources[venue]()
+		for i, m := range s.Describe().Markets {
+			var cards []string // all on a venue's first market; on the others those that differ from it, for all take a minute
+			switch {
+			case m.Market == market.MarketOption:
+				cards = []string{"02", "04"}
+			case i > 0:
+				cards = []string{"01", "02", "03", "04", "09"}
+			}
+			t.Run(venue+"-"+m.Market.String(), func(t *testing.T) {
+				plugintest.Run(t, plugintest.Config{Binary: exe, Env: []string{asProgram + "=1"}, Source: s, Market: m.Market, Cards: cards})
+			})
+		}
 	}
 }

@@ -176,6 +176,8 @@ func (m *model) judge(r market.Book) book.Verdict {
 			return book.VerdictStale
 		}
 		return book.VerdictApplied
+	case r.Seq == market.None && m.seq == market.None && m.rule.Checksum.Kind != "" && r.Checksum != market.None:
+		return book.VerdictApplied
 	case r.Seq == market.None:
 		return book.VerdictGap
 	case m.seq == market.None:

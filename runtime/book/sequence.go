@@ -23,6 +23,9 @@ func (b *Book) judge(v market.View) Verdict {
 		return VerdictApplied
 	}
 	if last == market.None {
+		if l == market.None && b.rule.Checksum.Kind != source.ChecksumNone && v.Checksum() != market.None {
+			return VerdictApplied // from before the venue numbered its records: the checksum judges it
+		}
 		return VerdictGap // the rule needs a number: what can't be shown to follow doesn't
 	}
 	if l == market.None {

@@ -288,7 +288,7 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 	}
 	seq := v.Seq()
 	spec := l.specs[v.Channel()]
-	numbered := spec != nil && spec.Sequence == source.SequenceIncrement && seq != market.None
+	numbered := spec != nil && spec.Sequence != source.SequenceNone && seq != market.None
 	old := numbered && st.LastSeq != market.None && seq <= st.LastSeq
 	if st.seen(v.Key(), old || len(st.Carriers) > 1) || old && v.Origin() == market.OriginHistory {
 		l.repeated(in, st)
@@ -299,8 +299,12 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 	}
 	missing := int64(0)
 	if numbered && !old && v.Origin() != market.OriginBackfill {
-		if st.LastSeq != market.None && seq > st.LastSeq+1 {
-			missing = seq - st.LastSeq - 1
+		first := seq
+		if spec.Sequence == source.SequenceRange && v.Kind() == market.KindTrade && v.TradeFirstID() != market.None {
+			first = v.TradeFirstID()
+		}
+		if st.LastSeq != market.None && first > st.LastSeq+1 {
+			missing = first - st.LastSeq - 1
 			if st.Open.Cause == market.CauseNone && v.Origin() == market.OriginLive {
 				l.missed(in, st, market.CauseGap, st.LastSeq, seq, st.LastRecv, v.TsRecv(), missing, "")
 			}
@@ -324,7 +328,7 @@ func (l *Lane) redundantBook(in *instrument, st *stream, v market.View, conn uin
 		return false
 	}
 	drop := false
-	if spec.Book.Sequence.Kind != source.SequenceNone {
+	if spec.Book.Sequence.Kind != source.SequenceNone && v.Seq() != market.None {
 		drop = st.seen(v.Key(), len(st.Carriers) > 1)
 	} else if conn != 0 && conn != st.Primary {
 		if v.Kind() == market.KindBookSnapshot || !slices.Contains(st.Carriers, st.Primary) {

@@ -583,3 +583,28 @@ func TestPluginRestarts(t *testing.T) {
 	}
 	b.want(want...)
 }
+
+// TestTradeRanges: where a venue merges trades, the first of those merged
+// follows the last one that came before.
+func TestTradeRanges(t *testing.T) {
+	b := newBench(t, func(s *flow.Settings) {
+		s.Channels = slices.Clone(s.Channels)
+		for i := range s.Channels {
+			if s.Channels[i].Channel == market.ChannelTrades {
+				s.Channels[i].Sequence = source.SequenceRange
+			}
+		}
+	})
+	merged := func(first, last int64) func(*source.Out) {
+		return func(o *source.Out) {
+			o.Trade(&market.Trade{Header: market.Header{Instrument: o.Symbol([]byte("btc")), Channel: market.ChannelTrades, Flags: market.FlagAggregate,
+				Ts: t0, TsSend: market.None, Seq: last, PrevSeq: market.None}, ID: fmt.Append(nil, last), Price: dec("1"), Amount: dec("1"),
+				Side: market.SideBuy, FirstID: first, LastID: last})
+		}
+	}
+	b.frame(1, merged(10, 12))
+	b.frame(1, merged(13, 13))
+	b.frame(1, merged(14, 20))
+	b.frame(1, merged(23, 24))
+	b.want("trade btc 12", "trade btc 13", "trade btc 20", "quality btc gap trades from_seq=20 to_seq=24 missing=2", "trade btc 24")
+}

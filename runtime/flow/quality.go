@@ -95,7 +95,7 @@ func (l *Lane) close(in *instrument, st *stream, v market.View, missing int64) {
 	}
 	n := market.None
 	spec := l.specs[st.Channel]
-	if spec != nil && spec.Sequence == source.SequenceIncrement {
+	if spec != nil && spec.Sequence != source.SequenceNone {
 		n = missing
 		l.countMissing(in, st, missing)
 	}
@@ -166,7 +166,7 @@ func (l *Lane) coverStream(in *instrument, st *stream, now int64) {
 	spec, ver, lossy := l.specs[st.Channel], market.VerifiableNone, int64(0)
 	if spec != nil {
 		switch {
-		case spec.Book != nil && spec.Book.Checksum.Kind != source.ChecksumNone:
+		case spec.Book != nil && spec.Book.Checksum.Kind != source.ChecksumNone && spec.Book.Checksum.Until == "":
 			ver = market.VerifiableChecksum
 		case spec.Book != nil && spec.Book.Sequence.Kind != source.SequenceNone || spec.Sequence != source.SequenceNone:
 			ver = market.VerifiableSequence

@@ -318,8 +318,9 @@ func (t *Coverage) AppendTo(b []byte) []byte {
 
 // Typed accessors of the fields that the runtime reads itself.
 
-// TradeID, Price and Amount of a trade.
+// TradeID, Price, Amount, Side and FirstID of a trade.
 func (v View) TradeID() []byte      { return v.Text(80) }
+func (v View) TradeFirstID() int64  { return v.Int(128) }
 func (v View) TradePrice() Decimal  { return v.Dec(88) }
 func (v View) TradeAmount() Decimal { return v.Dec(104) }
 func (v View) TradeSide() Side      { return Side(v.Int(120)) }

@@ -388,7 +388,7 @@ func playRejected(b *bench) {
 }
 
 func needsChecksum(b *bench) string {
-	if r := b.channel(book).Book; r == nil || r.Checksum.Kind == source.ChecksumNone {
+	if r := b.channel(book).Book; r == nil || r.Checksum.Kind == source.ChecksumNone || r.Checksum.Until != "" {
 		return b.man.Venue + " has no checksums"
 	}
 	return ""

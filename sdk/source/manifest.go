@@ -117,7 +117,7 @@ type ChannelSpec struct {
 	StaleAfter time.Duration     `json:"stale_after,omitempty"` // silence that is suspicious; 0: none is
 	Lossy      string            `json:"lossy,omitempty"`       // what the venue drops by design
 	Book       *BookRule         `json:"book,omitempty"`        // of the book channel
-	Sequence   SequenceKind      `json:"sequence,omitempty"`    // of other channels: trades by id
+	Sequence   SequenceKind      `json:"sequence,omitempty"`    // of other channels: trades by id, increment or (first_id to id) range
 }
 
 // ClassRule moves a channel to another class of endpoint where an attribute has a value.
@@ -198,10 +198,12 @@ const (
 	ChecksumPairs  ChecksumKind = "pairs"  // signed CRC32 of bid:ask interleaved, texts as sent, joined by ":" (OKX, Bitget)
 )
 
-// Checksum is a book's rule.
+// Checksum is a book's rule. Where the venue has moved from checksums to
+// sequences, a rule has both: a record that has no number is proven by its checksum.
 type Checksum struct {
 	Kind   ChecksumKind `json:"kind,omitempty"`
 	Levels int          `json:"levels,omitempty"`
+	Until  string       `json:"until,omitempty"` // YYYY-MM-DD: the venue has sent none since; recordings from before are verified
 }
 
 // SnapshotWay is where a book starts.

@@ -244,7 +244,12 @@ func (o *Out) Ticker(t *market.Ticker) {
 // Candle emits a candle. Its key covers interval, open time and event time.
 func (o *Out) Candle(t *market.Candle) {
 	o.begin(&t.Header)
-	t.Key = market.KeySeq(market.KeyID(o.seed(t.Instrument), market.KindCandle, t.Interval), market.KindCandle, t.OpenTs^t.Ts<<1)
+	t.Key = market.KeyID(o.seed(t.Instrument), market.KindCandle, t.Interval)
+	if t.Flags&market.FlagTsEstimated != 0 { // the venue tells its states apart by nothing but what they hold
+		t.Key = mix(mix(market.KeySeq(t.Key, market.KindCandle, t.OpenTs^int64(t.Flags)), market.KindCandle, t.Close), market.KindCandle, t.Volume)
+	} else {
+		t.Key = market.KeySeq(t.Key, market.KindCandle, t.OpenTs^t.Ts<<1)
+	}
 	o.buf = t.AppendTo(o.buf)
 }
 
@@ -275,6 +280,8 @@ func (o *Out) Liquidation(t *market.Liquidation) {
 	o.keySeq(&t.Header, market.KindLiquidation)
 	if len(t.ID) > 0 {
 		t.Key = market.KeyID(o.seed(t.Instrument), market.KindLiquidation, t.ID)
+	} else { // several may happen at one time
+		t.Key = mix(mix(t.Key, market.KindLiquidation, t.Price), market.KindLiquidation, t.Amount)
 	}
 	o.buf = t.AppendTo(o.buf)
 }

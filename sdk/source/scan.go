@@ -128,14 +128,40 @@ func parseTime(s []byte) (int64, bool) {
 	return ((days*24+hour)*60+minute)*60*1_000_000_000 + second*1_000_000_000 + frac, true
 }
 
+// Decimals reads an array of numbers, bare or quoted, into dst and returns how
+// many there were, at most len(dst); null and "" are the null decimal, what the
+// array holds beyond dst is skipped. Candles come so.
+func Decimals(c *jsonscan.Cursor, dst []market.Decimal) int {
+	var d [16]jsonscan.Decimal
+	if len(dst) <= len(d) {
+		if n, ok := c.Decimals(d[:len(dst)]); ok {
+			for i := range d[:n] {
+				dst[i] = market.NewDecimal(d[i].Coef, d[i].Scale)
+			}
+			return n
+		}
+	}
+	n := 0
+	c.Array()
+	for c.Elem() {
+		if n < len(dst) {
+			dst[n] = DecimalOrNull(c)
+			n++
+		} else {
+			c.Skip()
+		}
+	}
+	return n
+}
+
 // Levels appends book levels sent as [[price, amount, …], …], bare or quoted;
 // what follows the amount is skipped.
 func Levels(c *jsonscan.Cursor, ls []market.Level) []market.Level {
-	var d [2]jsonscan.Decimal
+	var d [4]jsonscan.Decimal // some venues send counts behind the amount, which are quicker read than skipped
 	c.Array()
 	for c.Elem() {
 		var l market.Level
-		if n, ok := c.Decimals(d[:]); ok && n == 2 {
+		if n, ok := c.Decimals(d[:]); ok && n >= 2 {
 			l = market.Level{Price: market.NewDecimal(d[0].Coef, d[0].Scale), Amount: market.NewDecimal(d[1].Coef, d[1].Scale)}
 		} else if ok {
 			c.Fail("a level without price or amount")

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -103,6 +104,20 @@ func TestLevels(t *testing.T) {
 		c := cursor(in)
 		if Levels(c, nil); c.End() == nil {
 			t.Errorf("%s was taken for levels", in)
+		}
+	}
+	var row [3]market.Decimal
+	for in, want := range map[string]string{`["1.50",2]`: "2 1.50 2 ", `["1","","3",null]`: "3 1  3", `[1,2,3,4,["x"]]`: "3 1 2 3", `[]`: "0   "} {
+		row = [3]market.Decimal{}
+		c := cursor(in)
+		if got := fmt.Sprint(Decimals(c, row[:])) + " " + row[0].Text() + " " + row[1].Text() + " " + row[2].Text(); got != want || c.End() != nil {
+			t.Errorf("%s: %q, want %q, %v", in, got, want, c.Err())
+		}
+	}
+	for _, in := range []string{`{}`, `["x"]`, `[1,`} {
+		c := cursor(in)
+		if Decimals(c, row[:]); c.End() == nil {
+			t.Errorf("%s was taken for numbers", in)
 		}
 	}
 	var ls0 []market.Level

@@ -15,15 +15,15 @@ import (
 var binanceVenue = venue{
 	markets: []market.Market{market.MarketSpot, market.MarketLinear, market.MarketInverse},
 	new:     func(e *Emulator) dialect { return &binance{e: e, market: e.opt.Market} },
-	symbols: func(o Options, base, quote string, price float64) naming {
+	symbols: func(o Options, n market.Name, price float64) naming {
 		d := tickDecimals(price)
 		switch o.Market {
 		case market.MarketLinear:
-			return naming{base + quote, max(d, 1), 3, max(d, 1) + 1, 3}
+			return naming{n.Base + n.Quote, max(d, 1), 3, max(d, 1) + 1, 3}
 		case market.MarketInverse:
-			return naming{base + quote + "_PERP", 1, 0, 1, 0}
+			return naming{n.Base + n.Quote + "_PERP", 1, 0, 1, 0}
 		}
-		return naming{base + quote, max(d, 2), 5, 8, 8}
+		return naming{n.Base + n.Quote, max(d, 2), 5, 8, 8}
 	},
 	defaults: func(m market.Market) []string {
 		if m == market.MarketInverse {
@@ -36,6 +36,8 @@ var binanceVenue = venue{
 	},
 	limits: limits{messages: 5, streams: 1024, connects: 300, connectsPer: 5 * time.Minute, weight: 6000},
 }
+
+func init() { venues["binance"] = binanceVenue }
 
 type binance struct {
 	e        *Emulator

@@ -37,7 +37,7 @@ import (
 
 // Options say what to emulate. The zero value of a field is its default.
 type Options struct {
-	Venue   string        // "binance" or "kraken"
+	Venue   string        // one of Venues
 	Market  market.Market // spot if none
 	Listen  string        // address, 127.0.0.1:0
 	Seed    uint64

@@ -18,13 +18,15 @@ import (
 var krakenVenue = venue{
 	markets: []market.Market{market.MarketSpot},
 	new:     func(e *Emulator) dialect { return &kraken{e: e} },
-	symbols: func(_ Options, base, quote string, price float64) naming {
+	symbols: func(_ Options, n market.Name, price float64) naming {
 		d := tickDecimals(price)
-		return naming{base + "/" + quote, d, 8, d, 8}
+		return naming{n.Base + "/" + n.Quote, d, 8, d, 8}
 	},
 	defaults: func(market.Market) []string { return []string{"BTC-USD", "ETH-USD"} },
 	limits:   limits{messages: 20, streams: 10_000, connects: 150, connectsPer: 10 * time.Minute},
 }
+
+func init() { venues["kraken"] = krakenVenue }
 
 type kraken struct {
 	e    *Emulator

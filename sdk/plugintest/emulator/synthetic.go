@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/bits"
 	"strings"
+
+	"github.com/marketprism/marketprism/sdk/market"
 )
 
 // The book of a symbol is a grid of prices, one slot a tick. The price walks
@@ -123,7 +125,7 @@ func (s *splitmix) next() uint64 {
 var startPrices = map[string]float64{"BTC": 63000, "XBT": 63000, "ETH": 3400, "SOL": 150, "XRP": 0.6, "ADA": 0.45,
 	"DOGE": 0.12, "BNB": 580, "LTC": 72, "LINK": 14}
 
-func newSynthetic(o Options, name func(Options, string, string, float64) naming) (*synthetic, error) {
+func newSynthetic(o Options, name func(Options, market.Name, float64) naming) (*synthetic, error) {
 	m := &synthetic{byName: map[string]*symbol{}, rng: splitmix(o.Seed), seed: o.Seed, levels: o.Levels, depth: o.Depth,
 		futures: o.Market.String() != "spot"}
 	m.cut = uint64(o.Mix.Trades) << 16 / uint64(o.Mix.Trades+o.Mix.Depth)
@@ -132,17 +134,15 @@ func newSynthetic(o Options, name func(Options, string, string, float64) naming)
 		names = venues[o.Venue].defaults(o.Market)
 	}
 	for i, n := range names {
-		base, rest, ok := strings.Cut(n, "-")
-		quote, _, _ := strings.Cut(rest, "-")
-		quote, _, _ = strings.Cut(quote, ":")
-		if !ok || base == "" || quote == "" {
-			return nil, fmt.Errorf("emulator: symbol %q: write it canonically, BTC-USDT or BTC-USDT-PERP", n)
+		parts, err := market.ParseName(n)
+		if err != nil {
+			return nil, fmt.Errorf("emulator: symbol %w; write it canonically, BTC-USDT or BTC-USDT-PERP", err)
 		}
-		price, known := startPrices[base]
+		price, known := startPrices[parts.Base]
 		if !known {
-			price = 1 + float64(Hash([]byte(base))%9000)/100
+			price = 1 + float64(Hash([]byte(parts.Base))%9000)/100
 		}
-		s := &symbol{naming: name(o, base, quote, price), idx: uint16(i + 1), base: base, quote: quote}
+		s := &symbol{naming: name(o, parts, price), idx: uint16(i + 1), base: parts.Base, quote: parts.Quote}
 		if m.byName[s.native] != nil {
 			return nil, fmt.Errorf("emulator: symbol %q stands twice", n)
 		}

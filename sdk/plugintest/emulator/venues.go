@@ -12,7 +12,7 @@ import (
 type venue struct {
 	markets  []market.Market
 	new      func(*Emulator) dialect
-	symbols  func(o Options, base, quote string, price float64) naming
+	symbols  func(o Options, name market.Name, price float64) naming
 	defaults func(market.Market) []string // canonical names
 	limits   limits
 }
@@ -28,11 +28,8 @@ type limits struct {
 
 func (v venue) has(m market.Market) bool { return slices.Contains(v.markets, m) }
 
-var venues map[string]venue
-
-func init() {
-	venues = map[string]venue{"binance": binanceVenue, "kraken": krakenVenue}
-}
+// venues by name; each dialect's file adds its own.
+var venues = map[string]venue{}
 
 // Venues lists the venues that can be emulated.
 func Venues() []string { return slices.Sorted(maps.Keys(venues)) }

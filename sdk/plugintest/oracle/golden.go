@@ -3,6 +3,7 @@ package oracle
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,7 +75,7 @@ func transcript(t *testing.T, s source.Source, path string) []byte {
 		}
 		in := e.Input()
 		items, derr := f.Decode(t, &in)
-		b = append(append(append(append(b, "> "...), e.URL...), oneLine(in.Data)...), '\n')
+		b = append(append(append(append(b, "> "...), e.URL...), oneLine(&in)...), '\n')
 		for _, it := range items {
 			if it.Record != nil {
 				b = append(sink.AppendJSON(b, it.Record, &it.Instrument), '\n')
@@ -90,8 +91,11 @@ func transcript(t *testing.T, s source.Source, path string) []byte {
 	return b
 }
 
-func oneLine(data []byte) []byte {
-	return bytes.ReplaceAll(data[:min(len(data), 300)], []byte("\n"), []byte(" "))
+func oneLine(in *source.Input) []byte {
+	if in.Kind == source.InputBinary {
+		return fmt.Appendf(nil, "%d binary bytes", len(in.Data))
+	}
+	return bytes.ReplaceAll(in.Data[:min(len(in.Data), 300)], []byte("\n"), []byte(" "))
 }
 
 var signalNames = map[source.SignalKind]string{

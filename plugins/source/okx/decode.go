@@ -1,0 +1,549 @@
+package okx
+
+import (
+	"bytes"
+	"fmt"
+	"net/url"
+	"strconv"
+
+	"github.com/marketprism/marketprism/sdk/jsonscan"
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+// decoder has no state but room: what a frame means follows from the frame.
+type decoder struct {
+	c      jsonscan.Cursor
+	market market.Market
+
+	m          message // that is being decoded
+	bids, asks []market.Level
+	symbol     []byte // one that had to be put together
+	old        legacy
+}
+
+// message is what stands around a channel's data.
+type message struct {
+	channel, symbol []byte
+	action          []byte // of books: snapshot or update
+	origin          market.Origin
+}
+
+// maxCatalogue bounds a response; the options' catalogue is the largest.
+const maxCatalogue = 64 << 20
+
+// NewDecoder starts a decoder.
+func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
+	d := &decoder{market: s.Market}
+	d.c.MaxBytes = maxCatalogue
+	return d, nil
+}
+
+// wants says whether records of a market belong to this feed: some channels and
+// catalogues hold those of two.
+func (d *decoder) wants(m market.Market) bool {
+	return d.market == m || d.market == market.MarketMixed || d.market == market.MarketNone
+}
+
+// Decode handles a frame or a response.
+func (d *decoder) Decode(in *source.Input, out *source.Out) error {
+	switch in.Kind {
+	case source.InputText:
+		if string(in.Data) == "pong" {
+			out.Heartbeat()
+			return nil
+		}
+		if err := d.frame(in.Data, out); err != nil {
+			return fmt.Errorf("okx: frame: %w", err)
+		}
+	case source.InputBinary:
+		data, err := d.old.inflate(in.Data)
+		switch {
+		case err != nil:
+		case string(data) == "pong":
+			out.Heartbeat()
+		default:
+			err = d.frame(data, out)
+		}
+		if err != nil {
+			return fmt.Errorf("okx: binary frame: %w", err)
+		}
+	case source.InputHTTP:
+		d.c.Reset(in.Data)
+		if err := d.response(in, out); err != nil {
+			return fmt.Errorf("okx: response to %s: %w", in.URL, err)
+		}
+	}
+	return nil
+}
+
+func header(c market.Channel) market.Header {
+	return market.Header{Channel: c, TsSend: market.None, Seq: market.None, PrevSeq: market.None}
+}
+
+// lacks is the error of an object without a member it must have, or the one that
+// stopped the cursor before.
+func (d *decoder) lacks(what, member string) error {
+	if err := d.c.Err(); err != nil {
+		return err
+	}
+	return fmt.Errorf("at byte %d: %s without %s", d.c.Offset(), what, member)
+}
+
+// frame reads {"arg":{…},"action":…,"data":[…]}. Data is decoded where it
+// stands, if all that it takes came before it, else when the rest was read.
+func (d *decoder) frame(frame []byte, out *source.Out) error {
+	c, m := &d.c, &d.m
+	c.Reset(frame)
+	c.Object()
+	start := c.Mark()
+	*m = message{}
+	var data jsonscan.Mark
+	waiting := false
+	for c.Key() {
+		switch string(c.KeyBytes()) {
+		case "arg":
+			d.arg()
+		case "action":
+			m.action = c.Str()
+		case "data":
+			if m.channel == nil || m.action == nil && incremental(m.channel) {
+				data, waiting = c.Mark(), true
+				continue
+			}
+			if err := d.data(out); err != nil {
+				return err
+			}
+			m.channel = done
+		case "event":
+			c.Seek(start)
+			return d.event(out)
+		case "table":
+			c.Seek(start)
+			return d.table(out)
+		}
+	}
+	if err := c.End(); err != nil {
+		return err
+	}
+	switch {
+	case waiting && m.channel != nil:
+		c.Seek(data)
+		if err := d.data(out); err != nil {
+			return err
+		}
+		return c.End()
+	case string(m.channel) != string(done):
+		return fmt.Errorf("neither a channel's data nor an event")
+	}
+	return nil
+}
+
+// done stands for the channel of a frame whose data was decoded.
+var done = []byte("-")
+
+// incremental channels say whether data is a snapshot.
+func incremental(channel []byte) bool {
+	return bytes.HasPrefix(channel, []byte("books")) && string(channel) != feedFive
+}
+
+func (d *decoder) arg() {
+	c, m := &d.c, &d.m
+	c.Object()
+	for c.Key() {
+		switch string(c.KeyBytes()) {
+		case "channel":
+			m.channel = c.Str()
+		case "instId":
+			m.symbol = c.Str()
+		}
+	}
+}
+
+// data decodes a channel's data, which is due.
+func (d *decoder) data(out *source.Out) error {
+	c := &d.c
+	one := (*decoder).book
+	switch channel := d.m.channel; string(channel) {
+	case "trades", "trades-all":
+		one = (*decoder).trade
+	case feedBooks, feedFive, feed50, feed400:
+	case "bbo-tbt":
+		one = (*decoder).bbo
+	case "tickers":
+		one = (*decoder).ticker
+	case "funding-rate":
+		one = (*decoder).funding
+	case "mark-price":
+		one = (*decoder).markPrice
+	case "index-tickers":
+		one = (*decoder).indexPrice
+	case "open-interest":
+		one = (*decoder).openInterest
+	case "liquidation-orders":
+		one = (*decoder).liquidations
+	case "opt-summary":
+		one = (*decoder).summary
+	case "instruments":
+		one = (*decoder).instrument
+	default:
+		if native, ok := bytes.CutPrefix(channel, []byte("candle")); ok {
+			return d.candles(native, out)
+		}
+		if err := c.Err(); err != nil {
+			return err
+		}
+		return fmt.Errorf("at byte %d: unknown channel %.40q", c.Offset(), channel)
+	}
+	c.Array()
+	for c.Elem() {
+		depth := c.Depth()
+		c.Object()
+		if err := one(d, out); err != nil {
+			return err
+		}
+		if c.Depth() != depth && c.Err() == nil {
+			return fmt.Errorf("at byte %d: an object that ends early", c.Offset())
+		}
+	}
+	return c.Err()
+}
+
+// trade decodes a trade. One that has a count is what an order took at a price:
+// its id is that of the last of so many.
+func (d *decoder) trade(out *source.Out) error {
+	c := &d.c
+	var t market.Trade // field by field: this is where most frames come through
+	t.Channel, t.Origin = market.ChannelTrades, d.m.origin
+	t.TsSend, t.Seq, t.PrevSeq, t.FirstID, t.LastID = market.None, market.None, market.None, market.None, market.None
+	symbol, count := d.m.symbol, int64(0)
+	for c.Key() {
+		switch string(c.KeyBytes()) {
+		case "instId":
+			symbol = c.Str()
+		case "tradeId":
+			t.Seq = c.Int64()
+			t.ID = c.Lexeme()
+		case "px":
+			t.Price = source.Decimal(c)
+		case "sz":
+			t.Amount = source.Decimal(c)
+		case "side":
+			t.Side = side(c.Str())
+		case "ts":
+			t.Ts = source.Millis(c)
+		case "count":
+			count = c.Int64()
+		default:
+			c.Skip()
+		}
+	}
+	if symbol == nil || t.ID == nil || t.Price.IsNull() || t.Amount.IsNull() || t.Side == market.SideUnknown {
+		return d.lacks("a trade", "instId, tradeId, px, sz or side")
+	}
+	if count > 0 {
+		t.Flags, t.FirstID, t.LastID = market.FlagAggregate, t.Seq-count+1, t.Seq
+	}
+	t.Instrument = out.SymbolIn(marketOf(symbol), symbol)
+	out.Trade(&t)
+	return nil
+}
+
+func side(s []byte) market.Side {
+	switch string(s) {
+	case "buy":
+		return market.SideBuy
+	case "sell":
+		return market.SideSell
+	}
+	return market.SideUnknown
+}
+
+// book decodes a snapshot or changes.
+func (d *decoder) book(out *source.Out) error {
+	c := &d.c
+	b := market.Book{Header: header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	symbol, sides := d.m.symbol, 0
+	for c.Key() {
+		switch string(c.KeyBytes()) {
+		case "asks":
+			d.asks = source.Levels(c, d.asks[:0])
+			sides |= 1
+		case "bids":
+			d.bids = source.Levels(c, d.bids[:0])
+			sides |= 2
+		case "ts":
+			b.Ts = source.Millis(c)
+		case "checksum":
+			b.Checksum = c.Int64()
+		case "seqId":
+			b.Seq = c.Int64()
+		case "prevSeqId":
+			b.PrevSeq = c.Int64()
+		case "instId":
+			symbol = c.Str()
+		default:
+			c.Skip()
+		}
+	}
+	if symbol == nil || sides != 3 {
+		return d.lacks("a book", "instId, asks or bids")
+	}
+	switch string(d.m.channel) {
+	case feedFive: // whole each time, also after the venue has begun to count anew
+		b.Depth, b.Flags = 5, market.FlagReset
+	case feed50:
+		b.Depth = 50
+	default:
+		b.Depth = 400
+	}
+	b.Kind = market.KindBookSnapshot
+	if string(d.m.action) == "update" {
+		b.Kind = market.KindBookDelta
+		if b.Seq != market.None && b.Seq == b.PrevSeq { // nothing happened for a minute
+			b.Flags = market.FlagKeepAlive
+		}
+	}
+	if b.Kind == market.KindBookSnapshot && b.Seq == market.None && d.m.action != nil {
+		b.Flags = market.FlagReset // from before numbers: nothing that came earlier fits on
+	}
+	if b.PrevSeq == -1 { // of a snapshot
+		b.PrevSeq = market.None
+	}
+	if b.Checksum == 0 && b.Seq != market.None { // the field is still there, the sum isn't
+		b.Checksum = market.None
+	}
+	b.Bids, b.Asks = d.bids, d.asks
+	b.Instrument = out.SymbolIn(marketOf(symbol), symbol)
+	out.Book(&b)
+	return nil
+}
+
+// bbo decodes a book of one level a side; a side may be empty.
+func (d *decoder) bbo(out *source.Out) error {
+	c := &d.c
+	t := market.BBO{Header: header(market.ChannelBBO)}
+	symbol := d.m.symbol
+	d.bids, d.asks = d.bids[:0], d.asks[:0]
+	sides := 0
+	for c.Key() {
+		switch string(c.KeyBytes()) {
+		case "asks":
+			d.asks = source.Levels(c, d.asks)
+			sides |= 1
+		case "bids":
+			d.bids = source.Levels(c, d.bids)
+			sides |= 2
+		case "ts":
+			t.Ts = source.Millis(c)
+		case "seqId":
+			t.Seq = c.Int64()
+		case "instId":
+			symbol = c.Str()
+		default:
+			c.Skip()
+		}
+	}
+	if symbol == nil || sides != 3 {
+		return d.lacks("a best bid and offer", "instId, asks or bids")
+	}
+	if len(d.bids) > 0 {
+		t.BidPrice, t.BidAmount = d.bids[0].Price, d.bids[0].Amount
+	}
+	if len(d.asks) > 0 {
+		t.AskPrice, t.AskAmount = d.asks[0].Price, d.asks[0].Amount
+	}
+	t.Instrument = out.SymbolIn(marketOf(symbol), symbol)
+	out.BBO(&t)
+	return nil
+}
+
+// ticker decodes a ticker. volCcy24h counts the quote currency of pairs, the
+// base currency of contracts.
+func (d *decoder) ticker(out *source.Out) error {
+	c := &d.c
+	t := market.Ticker{Header: header(market.ChannelTicker), Trades: market.None}
+	symbol := d.m.symbol
+	var turnover market.Decimal
+	for c.Key() {
+		switch string(c.KeyBytes()) {
+		case "instId":
+			symbol = c.Str()
+		case "last":
+			t.Last = source.DecimalOrNull(c)
+		case "lastSz":
+			t.LastAmount = source.DecimalOrNull(c)
+		case "askPx":
+			t.AskPrice = source.DecimalOrNull(c)
+		case "askSz":
+			t.AskAmount = source.DecimalOrNull(c)
+		case "bidPx":
+			t.BidPrice = source.DecimalOrNull(c)
+		case "bidSz":
+			t.BidAmount = source.DecimalOrNull(c)
+		case "open24h":
+			t.Open = source.DecimalOrNull(c)
+		case "high24h":
+			t.High = source.DecimalOrNull(c)
+		case "low24h":
+			t.Low = source.DecimalOrNull(c)
+		case "vol24h":
+			t.Volume = source.DecimalOrNull(c)
+		case "volCcy24h":
+			turnover = source.DecimalOrNull(c)
+		case "ts":
+			t.Ts = source.Millis(c)
+		default:
+			c.Skip()
+		}
+	}
+	if symbol == nil || t.Ts == 0 {
+		return d.lacks("a ticker", "instId or ts")
+	}
+	m := marketOf(symbol)
+	if m == market.MarketSpot {
+		t.QuoteVolume = turnover
+	}
+	t.Instrument = out.SymbolIn(m, symbol)
+	out.Ticker(&t)
+	return nil
+}
+
+// event decodes what the venue says to a request, and what it announces:
+// {"id":"1","event":"subscribe","arg":{…}}, {"event":"error","code":"60018","msg":"…"}.
+func (d *decoder) event(out *source.Out) error {
+	c, m := &d.c, &d.m
+	var event, token, code, reason, channel []byte
+	for c.Key() {
+		switch string(c.KeyBytes()) {
+		case "event":
+			event = c.Str()
+		case "id":
+			token = c.NumOrStr()
+		case "code", "errorCode":
+			code = c.NumOrStr()
+		case "msg", "message":
+			reason = c.Str()
+		case "arg":
+			d.arg()
+		case "channel": // of API v3
+			channel = c.Str()
+		}
+	}
+	if err := c.End(); err != nil {
+		return err
+	}
+	if channel != nil {
+		m.channel, m.symbol, _ = bytes.Cut(channel, []byte{':'})
+	}
+	switch string(event) {
+	case "subscribe":
+		d.answered(token, out)
+	case "unsubscribe":
+		if m.symbol != nil && (incremental(m.channel) || string(m.channel) == feedFive || bytes.Contains(m.channel, []byte("/depth"))) {
+			b := market.Book{Header: header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+			b.Kind, b.Flags = market.KindBookDelta, market.FlagEnd
+			b.Instrument = out.SymbolIn(marketOf(m.symbol), m.symbol)
+			out.Book(&b)
+		}
+		d.answered(token, out)
+	case "error", "channel-conn-count-error":
+		out.Rejected(token, fmt.Appendf(nil, "%s: %.300s", code, reason))
+	case "login":
+		out.Ready(loginToken)
+	case "notice": // 64008: a minute before the service is upgraded
+		out.Reconnect(fmt.Sprintf("the venue announces %s: %.200s", code, reason))
+	case "channel-conn-count":
+		out.Heartbeat()
+	default:
+		return fmt.Errorf("unknown event %.40q", event)
+	}
+	return nil
+}
+
+// answered passes on an acknowledgement, unless nobody waits for it.
+func (d *decoder) answered(token []byte, out *source.Out) {
+	if len(token) == 0 {
+		out.Heartbeat()
+		return
+	}
+	out.Subscribed(token)
+}
+
+// response decodes {"code":"0","msg":"","data":[…]} by the path of its request.
+func (d *decoder) response(in *source.Input, out *source.Out) error {
+	c, m := &d.c, &d.m
+	path, query, _ := bytes.Cut(in.URL, []byte("?"))
+	if bytes.Contains(path, []byte("/v3/")) {
+		return d.responseV3(in.Status, path, out)
+	}
+	var code, reason []byte
+	var data jsonscan.Mark
+	have := false
+	c.Object()
+	for c.Key() {
+		switch string(c.KeyBytes()) {
+		case "code":
+			code = c.NumOrStr()
+		case "msg":
+			reason = c.Str()
+		case "data":
+			data, have = c.Mark(), true
+		}
+	}
+	err := c.End()
+	switch {
+	case in.Status != 200 || err == nil && string(code) != "0":
+		return fmt.Errorf("status %d, code %.20s: %.200s", in.Status, code, reason)
+	case err != nil:
+		return err
+	case !have:
+		return fmt.Errorf("no data")
+	}
+	asked, _ := url.ParseQuery(string(query))
+	*m = message{symbol: []byte(asked.Get("instId"))}
+	c.Seek(data)
+	switch name := string(path[bytes.LastIndexByte(path, '/')+1:]); name {
+	case "trades", "history-trades":
+		m.channel, m.origin = []byte("trades"), market.OriginBackfill
+	case "books", "books-full":
+		m.channel = []byte(feedBooks)
+	case "ticker", "tickers":
+		m.channel = []byte("tickers")
+	case "candles", "history-candles":
+		m.channel, m.origin = []byte("candle"+asked.Get("bar")), market.OriginBackfill
+	case "index-tickers", "mark-price", "open-interest", "funding-rate", "opt-summary", "instruments", "liquidation-orders":
+		m.channel = []byte(name)
+	default:
+		return fmt.Errorf("no such request is known")
+	}
+	if err := d.data(out); err != nil {
+		return err
+	}
+	return c.End()
+}
+
+// length names a candle's length by the venue's name of it: "1H", "1Dutc".
+func length(native []byte) (name string, seconds int64, months int) {
+	for i := range intervals {
+		l := &intervals[i]
+		if string(native) == l.native || len(l.native) == len(native)+3 && l.native[:len(native)] == string(native) {
+			return l.name, int64(l.length.Seconds()), l.months
+		}
+	}
+	return "", 0, 0
+}
+
+// seconds is the length in the name of a candle of API v3: candle60s.
+func seconds(native []byte) (name string, n int64) {
+	n, err := strconv.ParseInt(string(bytes.TrimSuffix(native, []byte{'s'})), 10, 64)
+	if err != nil {
+		return "", 0
+	}
+	for i := range intervals {
+		if n > 0 && int64(intervals[i].length.Seconds()) == n {
+			return intervals[i].name, n
+		}
+	}
+	return "", 0
+}

@@ -1,0 +1,292 @@
+package okx
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+// maxMillis is the last millisecond whose nanoseconds can be told.
+const maxMillis = 1<<63/1_000_000 - 1
+
+// hongKong is ahead of UTC by so much: the venue's days begin there.
+const hongKong = 8 * time.Hour
+
+// candles decodes [[time, open, high, low, close, volume, volume in currency,
+// volume in quote currency, confirmed], …]; older ones end with the seventh.
+func (d *decoder) candles(native []byte, out *source.Out) error {
+	c := &d.c
+	name, long, months := length(native)
+	if name == "" || d.m.symbol == nil {
+		return fmt.Errorf("at byte %d: candles of the unknown length %.20q, or without instId", c.Offset(), native)
+	}
+	m := marketOf(d.m.symbol)
+	c.Array()
+	for c.Elem() {
+		t := market.Candle{Header: header(market.ChannelCandles), Trades: market.None}
+		var v [9]market.Decimal
+		n := source.Decimals(c, v[:])
+		ms, ok := v[0].Rescale(0)
+		if n < 6 || !ok || ms <= 0 || ms > maxMillis || v[1].IsNull() || v[2].IsNull() || v[3].IsNull() || v[4].IsNull() {
+			return d.lacks("a candle", "time, prices or volume")
+		}
+		t.OpenTs, t.Open, t.High, t.Low, t.Close, t.Volume, t.QuoteVolume = ms*1_000_000, v[1], v[2], v[3], v[4], v[5], v[7]
+		if confirmed, _ := v[8].Rescale(0); confirmed == 1 {
+			t.Flags = market.FlagClosed
+		}
+		if n == 7 && m == market.MarketSpot {
+			t.QuoteVolume = v[6]
+		}
+		t.CloseTs = t.OpenTs + long*int64(time.Second)
+		if months > 0 {
+			day := time.Duration(0)
+			if len(native) < len("1Mutc") {
+				day = hongKong
+			}
+			t.CloseTs = time.Unix(0, t.OpenTs).UTC().Add(day).AddDate(0, months, 0).Add(-day).UnixNano()
+		}
+		t.Origin, t.Interval = d.m.origin, append(d.symbol[:0], name...)
+		d.symbol = t.Interval
+		t.Instrument = out.SymbolIn(m, d.m.symbol)
+		out.Candle(&t)
+	}
+	return c.Err()
+}
+
+// funding decodes a swap's rate, which is due at fundingTime.
+func (d *decoder) funding(out *source.Out) error {
+	c := &d.c
+	t := market.Funding{Header: header(market.ChannelFunding), NextTs: market.None}
+	symbol, after := d.m.symbol, market.None
+	for c.Key() {
+		switch string(c.KeyBytes()) {
+		case "instId":
+			symbol = c.Str()
+		case "fundingRate":
+			t.Rate = source.DecimalOrNull(c)
+		case "nextFundingRate":
+			t.PredictedRate = source.DecimalOrNull(c)
+		case "fundingTime":
+			t.NextTs = millisOrNone(d)
+		case "nextFundingTime":
+			after = millisOrNone(d)
+		case "ts":
+			t.Ts = source.Millis(c)
+		}
+	}
+	if symbol == nil || t.Rate.IsNull() || t.NextTs == market.None {
+		return d.lacks("a funding rate", "instId, fundingRate or fundingTime")
+	}
+	if after > t.NextTs {
+		t.Interval = fundingInterval(after - t.NextTs)
+	}
+	t.Instrument = out.SymbolIn(marketOf(symbol), symbol)
+	out.Funding(&t)
+	return nil
+}
+
+// millisOrNone reads a time that may be "".
+func millisOrNone(d *decoder) int64 {
+	ms := source.DecimalOrNull(&d.c)
+	if v, ok := ms.Rescale(0); ok && !ms.IsNull() && v >= 0 && v <= maxMillis {
+		return v * 1_000_000
+	}
+	return market.None
+}
+
+var hours = []byte("1h2h4h6h8h")
+
+func fundingInterval(ns int64) []byte {
+	switch time.Duration(ns) {
+	case time.Hour:
+		return hours[0:2]
+	case 2 * time.Hour:
+		return hours[2:4]
+	case 4 * time.Hour:
+		return hours[4:6]
+	case 6 * time.Hour:
+		return hours[6:8]
+	case 8 * time.Hour:
+		return hours[8:10]
+	}
+	return nil
+}
+
+func (d *decoder) markPrice(out *source.Out) error {
+	p := market.Price{Header: header(market.ChannelMarkPrice)}
+	p.Kind = market.KindMarkPrice
+	symbol := d.price(&p, "markPx")
+	if symbol == nil || p.Price.IsNull() {
+		return d.lacks("a mark price", "instId or markPx")
+	}
+	p.Instrument = out.SymbolIn(marketOf(symbol), symbol)
+	out.Price(&p)
+	return nil
+}
+
+// indexPrice decodes the price of an index, which is of a pair: it is recorded
+// with the pair's perpetual of the feed's market.
+func (d *decoder) indexPrice(out *source.Out) error {
+	p := market.Price{Header: header(market.ChannelIndexPrice)}
+	p.Kind = market.KindIndexPrice
+	symbol := d.price(&p, "idxPx")
+	if symbol == nil || p.Price.IsNull() {
+		return d.lacks("an index price", "instId or idxPx")
+	}
+	switch d.market {
+	case market.MarketLinear:
+		d.symbol = append(d.symbol[:0], symbol...)
+		if n := len(symbol); n > 4 && string(symbol[n-4:]) == "-USD" {
+			d.symbol = append(d.symbol, margined...)
+		}
+		symbol = append(d.symbol, "-SWAP"...)
+		d.symbol = symbol
+	case market.MarketInverse:
+		symbol = append(append(d.symbol[:0], symbol...), "-SWAP"...)
+		d.symbol = symbol
+	}
+	p.Instrument = out.SymbolIn(marketOf(symbol), symbol)
+	out.Price(&p)
+	return nil
+}
+
+func (d *decoder) price(p *market.Price, member string) (symbol []byte) {
+	c := &d.c
+	symbol = d.m.symbol
+	for c.Key() {
+		switch k := c.KeyBytes(); string(k) {
+		case "instId":
+			symbol = c.Str()
+		case "ts":
+			p.Ts = source.Millis(c)
+		default:
+			if string(k) == member {
+				p.Price = source.Decimal(c)
+			}
+		}
+	}
+	return symbol
+}
+
+// openInterest counts contracts. Its worth is stated in USD, which is the quote
+// currency of inverse contracts alone.
+func (d *decoder) openInterest(out *source.Out) error {
+	c := &d.c
+	t := market.OpenInterest{Header: header(market.ChannelOpenInterest)}
+	symbol := d.m.symbol
+	var value market.Decimal
+	for c.Key() {
+		switch string(c.KeyBytes()) {
+		case "instId":
+			symbol = c.Str()
+		case "oi":
+			t.Amount = source.Decimal(c)
+		case "oiUsd":
+			value = source.DecimalOrNull(c)
+		case "ts":
+			t.Ts = source.Millis(c)
+		}
+	}
+	if symbol == nil || t.Amount.IsNull() {
+		return d.lacks("an open interest", "instId or oi")
+	}
+	m := marketOf(symbol)
+	if m == market.MarketInverse {
+		t.Value = value
+	}
+	t.Instrument = out.SymbolIn(m, symbol)
+	out.OpenInterest(&t)
+	return nil
+}
+
+// liquidations decodes those of one contract. The channel is of a product: what
+// belongs to another market is left to its feed.
+func (d *decoder) liquidations(out *source.Out) error {
+	c := &d.c
+	var symbol []byte
+	start := c.Mark()
+	for c.Key() {
+		if string(c.KeyBytes()) == "instId" {
+			symbol = c.Str()
+		}
+	}
+	if symbol == nil {
+		return d.lacks("a liquidation", "instId")
+	}
+	m := marketOf(symbol)
+	if !d.wants(m) {
+		return nil
+	}
+	c.Seek(start)
+	for c.Key() {
+		if string(c.KeyBytes()) != "details" {
+			continue
+		}
+		c.Array()
+		for c.Elem() {
+			l := market.Liquidation{Header: header(market.ChannelLiquidations)}
+			l.Flags = market.FlagLossy
+			c.Object()
+			for c.Key() {
+				switch string(c.KeyBytes()) {
+				case "bkPx":
+					l.Price = source.Decimal(c)
+				case "sz":
+					l.Amount = source.Decimal(c)
+				case "side":
+					l.Side = side(c.Str())
+				case "ts":
+					l.Ts = source.Millis(c)
+				}
+			}
+			if l.Side == market.SideUnknown || l.Price.IsNull() || l.Amount.IsNull() {
+				return d.lacks("a liquidation", "side, bkPx or sz")
+			}
+			l.Instrument = out.SymbolIn(m, symbol)
+			out.Liquidation(&l)
+		}
+	}
+	return c.Err()
+}
+
+// summary decodes the state of an option. The greeks are those of Black and
+// Scholes, in dollars; the venue's others are in coin.
+func (d *decoder) summary(out *source.Out) error {
+	c := &d.c
+	t := market.OptionSummary{Header: header(market.ChannelOptions)}
+	var symbol []byte
+	for c.Key() {
+		switch string(c.KeyBytes()) {
+		case "instId":
+			symbol = c.Str()
+		case "uly":
+			t.UnderlyingIndex = c.Str()
+		case "deltaBS":
+			t.Delta = source.DecimalOrNull(c)
+		case "gammaBS":
+			t.Gamma = source.DecimalOrNull(c)
+		case "vegaBS":
+			t.Vega = source.DecimalOrNull(c)
+		case "thetaBS":
+			t.Theta = source.DecimalOrNull(c)
+		case "bidVol":
+			t.BidIV = source.DecimalOrNull(c)
+		case "askVol":
+			t.AskIV = source.DecimalOrNull(c)
+		case "markVol":
+			t.MarkIV = source.DecimalOrNull(c)
+		case "fwdPx":
+			t.UnderlyingPrice = source.DecimalOrNull(c)
+		case "ts":
+			t.Ts = source.Millis(c)
+		}
+	}
+	if symbol == nil || t.Ts == 0 {
+		return d.lacks("an option's summary", "instId or ts")
+	}
+	t.Instrument = out.SymbolIn(marketOf(symbol), symbol)
+	out.OptionSummary(&t)
+	return nil
+}

@@ -1,0 +1,26 @@
+package market
+
+import "testing"
+
+func TestNames(t *testing.T) {
+	for text, m := range map[string]Market{
+		"BTC-USDT": MarketSpot, "BTC-USDT-PERP": MarketLinear, "BTC-USDC-20261225": MarketLinear,
+		"BTC-USD:BTC-PERP": MarketInverse, "BTC-USD:BTC-20261225": MarketInverse, "BTC-USD:USDC-PERP": MarketLinear,
+		"BTC-USD:BTC-20261225-100000-C": MarketOption, "XRP-USDC-20261225-0.5-P": MarketOption,
+	} {
+		n, err := ParseName(text)
+		if err != nil || n.String() != text || n.Market() != m {
+			t.Errorf("%s is %+v, %s, %s, %v", text, n, n, n.Market(), err)
+		}
+	}
+	for _, text := range []string{"", "BTC", "BTC-", "-USDT", "BTC-USDT-", "BTC-USDT-PERP-X", "BTC-USDT:USDT-PERP", "BTC-USD:BTC", "BTC-USD:-PERP",
+		"BTC-USDT-2026", "BTC-USDT-20261332", "BTC-USD:BTC-20261225-100000", "BTC-USD:BTC-20261225-100000-X", "BTC-USD:BTC-PERP-1-C",
+		"BTC-USD:BTC-20261225-x-C", "BTC/USD-PERP-1"} {
+		if n, err := ParseName(text); err == nil {
+			t.Errorf("%q is %+v", text, n)
+		}
+	}
+	if d := NameDate("060102", "240628"); d != "20240628" || VenueDate("060102", d) != "240628" || NameDate("060102", "SWAP") != "" {
+		t.Error(d)
+	}
+}

@@ -1,0 +1,65 @@
+package oracle
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+// Wire is a connection to an emulator whose frames a plugin's decoder reads: it
+// carries out a session script by hand, where a test plays the runtime's part (a
+// login with a secret, say).
+type Wire struct {
+	feed *Feed
+	ws   *websocket.Conn
+}
+
+// wirePatience bounds the wait for one frame.
+const wirePatience = 10 * time.Second
+
+// Dial connects; the connection is closed when the test ends.
+func Dial(t testing.TB, s source.Source, m market.Market, url string) *Wire {
+	t.Helper()
+	ws, _, err := websocket.DefaultDialer.Dial(url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ws.Close() })
+	return &Wire{NewFeed(t, s, m), ws}
+}
+
+// Send sends a text frame.
+func (w *Wire) Send(t testing.TB, text string) {
+	t.Helper()
+	if err := w.ws.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Until decodes frames up to one that gives an item which is ok.
+func (w *Wire) Until(t testing.TB, what string, ok func(Item) bool) {
+	t.Helper()
+	for {
+		w.ws.SetReadDeadline(time.Now().Add(wirePatience))
+		kind, data, err := w.ws.ReadMessage()
+		if err != nil {
+			t.Fatalf("waiting for %s: %v", what, err)
+		}
+		in := source.Input{Kind: source.InputText, Recv: 1, Data: data}
+		if kind == websocket.BinaryMessage {
+			in.Kind = source.InputBinary
+		}
+		items, err := w.feed.Decode(t, &in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.ContainsFunc(items, ok) {
+			return
+		}
+	}
+}
