@@ -152,6 +152,7 @@ func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error
 			}
 		}
 		for _, st := range in.streams {
+			l.holes += len(st.Holes)
 			l.figures(in, st)
 		}
 		l.insts[si.ID] = in

@@ -92,6 +92,7 @@ type Lane struct {
 	now       int64 // of the last timer
 	hour      int64
 
+	holes      int // of all streams
 	remembered []Remembered
 	out        Output
 
@@ -290,6 +291,17 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 	spec := l.specs[v.Channel()]
 	numbered := spec != nil && spec.Sequence == source.SequenceIncrement && seq != market.None
 	old := numbered && st.LastSeq != market.None && seq <= st.LastSeq
+	if len(st.Holes) > 0 && numbered {
+		if old && l.fill(st, seq) {
+			st.seen(v.Key(), false)
+			if v.Origin() == market.OriginLive {
+				l.meter.outOfOrder[st.Channel&(maxChannels-1)].Add(1)
+				l.close(in, st, v, 0)
+			}
+			return false
+		}
+		l.passed(in, st, conn, seq)
+	}
 	if st.seen(v.Key(), old || len(st.Carriers) > 1) || old && v.Origin() == market.OriginHistory {
 		l.repeated(in, st)
 		return true
@@ -301,7 +313,7 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 	if numbered && !old && v.Origin() != market.OriginBackfill {
 		if st.LastSeq != market.None && seq > st.LastSeq+1 {
 			missing = seq - st.LastSeq - 1
-			if st.Open.Cause == market.CauseNone && v.Origin() == market.OriginLive {
+			if st.Open.Cause == market.CauseNone && v.Origin() == market.OriginLive && !l.skipped(in, st, conn, seq, v.TsRecv()) {
 				l.missed(in, st, market.CauseGap, st.LastSeq, seq, st.LastRecv, v.TsRecv(), missing, "")
 			}
 		}

@@ -128,6 +128,7 @@ func (l *Lane) ordered() []*instrument {
 func (l *Lane) lost(conn uint32, all bool, c market.Cause, fromTs int64, detail string) {
 	for _, in := range l.ordered() {
 		for _, st := range in.streams {
+			l.ended(in, st, conn, all)
 			if all {
 				st.Carriers = st.Carriers[:0]
 			} else if !st.drop(conn) {
@@ -241,6 +242,7 @@ func (l *Lane) tick(now int64) error {
 		}
 		l.hour = h
 	}
+	l.overdue(now)
 	l.remind(now)
 	l.turnFigures(now)
 	for _, p := range l.s.Processors {
@@ -309,6 +311,7 @@ func (l *Lane) unsubscribed(in *instrument, ch market.Channel, aggregate bool) {
 		if ch == market.ChannelBook {
 			l.dropBook(in)
 		}
+		l.ended(in, st, 0, true)
 		l.coverStream(in, st, l.recv)
 		if st.stats != nil {
 			l.forgetFigures(st.stats)

@@ -30,7 +30,8 @@ type stream struct {
 	Recent     []uint64 // ring of keys
 	At         int      // next place in Recent
 
-	Open openGap
+	Open  openGap
+	Holes []hole // that may yet be filled, the oldest first
 
 	stats *stats // figures of this run; nil until the first record
 }

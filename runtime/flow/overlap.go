@@ -1,0 +1,109 @@
+package flow
+
+import (
+	"slices"
+
+	"github.com/marketprism/marketprism/sdk/market"
+)
+
+// While two connections bring the same stream, at a rotation or with a standby,
+// one of them may be ahead: what it skips may still come by the other. Such a
+// hole is no loss until each connection that might bring it has gone past it or
+// ended, or overlapTime is over. Then what is left of it is published as a gap.
+const (
+	overlapTime = int64(2e9)
+	maxHoles    = 64 // of a stream; with more the oldest is published at once
+)
+
+// hole is a run of numbers that one connection skipped.
+type hole struct {
+	From, To     int64 // around it; both were received
+	FromTs, ToTs int64
+	Wait         []uint32 // connections that may still bring it
+}
+
+// skipped notes that conn went from st.LastSeq to seq while others carry the
+// stream as well; false if none does.
+func (l *Lane) skipped(in *instrument, st *stream, conn uint32, seq, ts int64) bool {
+	wait := slices.DeleteFunc(slices.Clone(st.Carriers), func(c uint32) bool { return c == conn })
+	if conn == 0 || len(wait) == 0 {
+		return false
+	}
+	if len(st.Holes) == maxHoles {
+		l.give(in, st, 0)
+	}
+	st.Holes = append(st.Holes, hole{st.LastSeq, seq, st.LastRecv, ts, wait})
+	l.holes++
+	return true
+}
+
+// fill takes a number that came late out of the holes; false if it is in none.
+func (l *Lane) fill(st *stream, seq int64) bool {
+	for i, h := range st.Holes {
+		if seq <= h.From || seq >= h.To {
+			continue
+		}
+		var rest []hole
+		for _, r := range []hole{{h.From, seq, h.FromTs, h.ToTs, h.Wait}, {seq, h.To, h.FromTs, h.ToTs, slices.Clone(h.Wait)}} {
+			if r.To-r.From > 1 {
+				rest = append(rest, r)
+			}
+		}
+		st.Holes = slices.Replace(st.Holes, i, i+1, rest...)
+		l.holes += len(rest) - 1
+		return true
+	}
+	return false
+}
+
+// passed notes how far a connection has come. What nobody can bring any more is
+// published.
+func (l *Lane) passed(in *instrument, st *stream, conn uint32, seq int64) {
+	for i := 0; i < len(st.Holes); {
+		h := &st.Holes[i]
+		if k := slices.Index(h.Wait, conn); k >= 0 && seq >= h.To {
+			h.Wait = slices.Delete(h.Wait, k, k+1)
+		}
+		if len(h.Wait) == 0 {
+			l.give(in, st, i)
+			continue
+		}
+		i++
+	}
+}
+
+// give publishes a hole as a gap.
+func (l *Lane) give(in *instrument, st *stream, i int) {
+	h := st.Holes[i]
+	st.Holes = slices.Delete(st.Holes, i, i+1)
+	l.holes--
+	l.missed(in, st, market.CauseGap, h.From, h.To, h.FromTs, h.ToTs, h.To-h.From-1, "")
+}
+
+// ended publishes what a connection that is gone would have had to bring; all:
+// whoever would have had to.
+func (l *Lane) ended(in *instrument, st *stream, conn uint32, all bool) {
+	for i := 0; i < len(st.Holes); {
+		h := &st.Holes[i]
+		h.Wait = slices.DeleteFunc(h.Wait, func(c uint32) bool { return all || c == conn })
+		if len(h.Wait) == 0 {
+			l.give(in, st, i)
+			continue
+		}
+		i++
+	}
+}
+
+// overdue publishes holes that have waited for long enough.
+func (l *Lane) overdue(now int64) {
+	if l.holes == 0 {
+		return
+	}
+	for _, in := range l.ordered() {
+		for _, st := range in.streams {
+			for len(st.Holes) > 0 && now-st.Holes[0].ToTs > overlapTime {
+				l.give(in, st, 0)
+			}
+		}
+	}
+}
