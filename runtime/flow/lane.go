@@ -119,6 +119,7 @@ type instrument struct {
 	streams []*stream // few: one a channel
 	book    *book.Book
 	crossed bool
+	ahead   ahead           // deltas that don't follow yet
 	gone    uint64          // channels, as bits, that were unsubscribed: what still comes is passed on as it is
 	version uint64          // of the book: applied snapshots and updates
 	need    source.Recovery // what the book waits for, and since when
@@ -347,6 +348,9 @@ func (l *Lane) redundantBook(in *instrument, st *stream, v market.View, conn uin
 	}
 	if drop {
 		l.repeated(in, st)
+		if len(in.ahead.Deltas) > 0 && in.book != nil && in.book.Ahead(v) { // it has what is held, and not what lacks
+			l.beyond(in, st, conn)
+		}
 	}
 	return drop
 }

@@ -1,9 +1,11 @@
 package flow
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/source"
 )
 
 // While two connections bring the same stream, at a rotation or with a standby,
@@ -104,6 +106,91 @@ func (l *Lane) overdue(now int64) {
 			for len(st.Holes) > 0 && now-st.Holes[0].ToTs > overlapTime {
 				l.give(in, st, 0)
 			}
+			if a := &in.ahead; st.Channel == market.ChannelBook && len(a.Deltas) > 0 && now-market.View(a.Deltas[0]).TsRecv() > overlapTime {
+				l.release(in, st)
+			}
 		}
+	}
+}
+
+// A book's deltas must follow one another, so those of the connection that is
+// ahead are held instead: until the other one has brought what lies between, has
+// got past it too or ended, overlapTime is over, or they are too many. Then the
+// book is given them as they are, and finds the gap.
+const maxAhead = 256
+
+// ahead is what is held of one book. Its exported fields are what a checkpoint
+// holds.
+type ahead struct {
+	Deltas [][]byte // as they came
+	Conns  []uint32 // connections that are beyond what lacks
+}
+
+// early holds a delta that doesn't follow, where another connection may bring
+// what does.
+func (l *Lane) early(in *instrument, st *stream, rule *source.BookRule, v market.View) bool {
+	if len(st.Carriers) < 2 || rule.Sequence.Scope == source.ScopeConnection || !in.book.Ahead(v) {
+		return false
+	}
+	if len(in.ahead.Deltas) == maxAhead {
+		l.release(in, st)
+		return false
+	}
+	in.ahead.Deltas = append(in.ahead.Deltas, bytes.Clone(v))
+	l.holes++
+	l.beyond(in, st, v.Conn())
+	return true
+}
+
+// beyond notes that a connection is beyond what lacks.
+func (l *Lane) beyond(in *instrument, st *stream, conn uint32) {
+	a := &in.ahead
+	if !slices.Contains(a.Conns, conn) {
+		a.Conns = append(a.Conns, conn)
+	}
+	if !slices.ContainsFunc(st.Carriers, func(c uint32) bool { return !slices.Contains(a.Conns, c) }) {
+		l.release(in, st)
+	}
+}
+
+// catchUp applies what follows now.
+func (l *Lane) catchUp(in *instrument, st *stream, rule *source.BookRule) {
+	a := &in.ahead
+	for i := 0; i < len(a.Deltas); {
+		v := market.View(a.Deltas[i])
+		if in.book.Ahead(v) {
+			i++
+			continue
+		}
+		a.Deltas = slices.Delete(a.Deltas, i, i+1)
+		l.holes--
+		l.follow(in, st, rule, v)
+		i, a.Conns = 0, a.Conns[:0]
+	}
+	if len(a.Conns) == 0 {
+		for _, d := range a.Deltas {
+			a.Conns = append(a.Conns, market.View(d).Conn())
+		}
+	}
+}
+
+// release gives the book all that is held, in the order in which it came.
+func (l *Lane) release(in *instrument, st *stream) {
+	a := in.ahead
+	in.ahead = ahead{}
+	l.holes -= len(a.Deltas)
+	for _, d := range a.Deltas {
+		l.follow(in, st, l.specs[market.ChannelBook].Book, market.View(d))
+	}
+}
+
+// leftBehind releases what is held when the connections that lacked it are gone.
+func (l *Lane) leftBehind(in *instrument, st *stream, conn uint32, all bool) {
+	if st.Channel != market.ChannelBook || len(in.ahead.Deltas) == 0 {
+		return
+	}
+	left := slices.DeleteFunc(slices.Clone(st.Carriers), func(c uint32) bool { return all || c == conn || slices.Contains(in.ahead.Conns, c) })
+	if len(left) == 0 {
+		l.release(in, st)
 	}
 }

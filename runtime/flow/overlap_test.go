@@ -137,3 +137,56 @@ func TestOverlapProperty(t *testing.T) {
 		}
 	})
 }
+
+// TestOverlapOfBooks delivers a book by two connections with any skew and any
+// losses. While each delta comes by one of them at least, all are applied, each
+// once, and nothing is published; else there is a gap.
+func TestOverlapOfBooks(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		const n = 30
+		b := newBench(t, nil)
+		b.subscribed(1, "A")
+		b.subscribed(2, "A")
+		b.frame(1, delta("A", 9, 11, "99.5", ""))
+		b.frame(0, snapshot("A", 10))
+		var queues [2][]int64
+		lost := false
+		for id := int64(12); id <= n; id++ {
+			by := rapid.SampledFrom([]int{1, 2, 3, 3, 3, 3, 3, 3}).Draw(rt, "by")
+			if rapid.IntRange(0, 60).Draw(rt, "lost") == 0 && id < n {
+				by, lost = 0, true
+			}
+			for c := range queues {
+				if by&(1<<c) != 0 || id == n {
+					queues[c] = append(queues[c], id)
+				}
+			}
+		}
+		for len(queues[0])+len(queues[1]) > 0 {
+			c := rapid.IntRange(0, 1).Draw(rt, "connection")
+			if len(queues[c]) == 0 {
+				c = 1 - c
+			}
+			b.frame(uint32(c+1), delta("A", queues[c][0], queues[c][0], "99.5", ""))
+			queues[c] = queues[c][1:]
+		}
+		last, gaps := int64(10), 0
+		for _, r := range b.read(b.records) {
+			switch {
+			case r.Kind() == market.KindQuality:
+				gaps++
+			case r.Kind() == market.KindBookDelta && !lost:
+				if r.Seq() != last+1 || r.Flags()&market.FlagApplied == 0 {
+					rt.Fatalf("delta %d after %d, flags %v", r.Seq(), last, r.Flags())
+				}
+				last = r.Seq()
+			}
+		}
+		if !lost && (gaps > 0 || last != n) {
+			rt.Fatalf("%d gaps, last delta %d", gaps, last)
+		}
+		if lost && gaps == 0 {
+			rt.Fatal("a delta came by no connection, and no gap is published")
+		}
+	})
+}

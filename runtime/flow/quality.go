@@ -129,6 +129,7 @@ func (l *Lane) lost(conn uint32, all bool, c market.Cause, fromTs int64, detail 
 	for _, in := range l.ordered() {
 		for _, st := range in.streams {
 			l.ended(in, st, conn, all)
+			l.leftBehind(in, st, conn, all)
 			if all {
 				st.Carriers = st.Carriers[:0]
 			} else if !st.drop(conn) {
@@ -309,6 +310,7 @@ func (l *Lane) unsubscribed(in *instrument, ch market.Channel, aggregate bool) {
 			return false
 		}
 		if ch == market.ChannelBook {
+			l.release(in, st)
 			l.dropBook(in)
 		}
 		l.ended(in, st, 0, true)
