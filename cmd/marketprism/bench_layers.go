@@ -32,8 +32,8 @@ var layerPlan = []planned{
 	{"tasks", "off", 500_000, 50_000}, {"tasks", "on", 1_000_000, 50_000},
 	{"tasks-concurrent", "off", 500_000, 50_000}, {"tasks-concurrent", "on", 1_200_000, 50_000},
 	{"memory", "on", 20, 3},
-	{"composite", "none", 1_500, 300}, {"composite", "pools", 1_500, 300}, {"composite", "connections", 40_000, 1_000},
-	{"composite", "scheduler", 40_000, 1_000}, {"composite", "memory", 40_000, 1_000},
+	{"composite", "none", 1_500, 300}, {"composite", "pools", 1_500, 300}, {"composite", "connections", 100_000, 1_000},
+	{"composite", "scheduler", 100_000, 1_000}, {"composite", "memory", 100_000, 1_000},
 }
 
 const (
@@ -52,6 +52,9 @@ of its own, and so does the HTTP server; figures are medians of several rounds.
 The status is 1 where a floor is missed.`,
 		Args: exactArgs(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if _, err := os.Stat(filepath.Dir(picture)); err != nil { // rather now than in a minute
+				return fmt.Errorf("picture %s: %w", picture, err)
+			}
 			r, err := benchLayers(c.Context(), quick)
 			if err != nil {
 				return err

@@ -28,21 +28,23 @@ var steps = []string{"none", "pools", "connections", "scheduler", "memory"}
 // answer decoded by the source plugin's decoder, a book message filled with the
 // levels, and encoded behind others.
 type composite struct {
-	step   int // of steps
-	url    string
-	src    source.Source
-	client *http.Client   // without the connections' layer
-	http   *conn.HTTPPool // with it
-	msgs   *pool.Messages
-	tools  *pool.Pool[tools]
-	hist   *telemetry.Histogram
-	free   chan *composed
+	step    int // of steps
+	request conn.HTTPRequest
+	path    []byte
+	src     source.Source
+	client  *http.Client   // without the connections' layer
+	http    *conn.HTTPPool // with it
+	msgs    *pool.Messages
+	tools   *pool.Pool[tools]
+	hist    *telemetry.Histogram
+	free    chan *composed
 }
 
 // tools are what decodes an answer, and its memory.
 type tools struct {
 	dec    source.Decoder
 	out    *source.Out
+	in     source.Input
 	answer conn.HTTPResponse
 }
 
@@ -97,16 +99,16 @@ func (c *composite) once(ctx context.Context) error {
 
 func (c *composite) work(ctx context.Context, t *tools, book *market.Book, batch *pool.Batch) (err error) {
 	if c.step < 2 {
-		t.answer.Status, t.answer.Body, err = plainGet(ctx, c.client, c.url)
+		t.answer.Status, t.answer.Body, err = plainGet(ctx, c.client, c.request.URL)
 	} else {
-		err = c.http.Do(ctx, &conn.HTTPRequest{URL: c.url}, &t.answer)
+		err = c.http.Do(ctx, &c.request, &t.answer)
 	}
 	if err != nil {
 		return err
 	}
-	in := source.Input{Kind: source.InputHTTP, Status: t.answer.Status, URL: []byte(depthPath), Data: t.answer.Body, Recv: time.Now().UnixNano()}
-	t.out.Begin(&in)
-	if err := t.dec.Decode(&in, t.out); err != nil {
+	t.in = source.Input{Kind: source.InputHTTP, Status: t.answer.Status, URL: c.path, Data: t.answer.Body, Recv: time.Now().UnixNano()}
+	t.out.Begin(&t.in)
+	if err := t.dec.Decode(&t.in, t.out); err != nil {
 		return err
 	}
 	for b := t.out.Bytes(); len(b) > 0; {
@@ -146,7 +148,7 @@ func fillBook(b *market.Book, v market.View) {
 }
 
 func partComposite(ctx context.Context, r *partRun) (err error) {
-	c := &composite{step: slices.Index(steps, r.way), url: "http://" + r.server + depthPath, src: bundledSources["binance"](), free: make(chan *composed, layerConns)}
+	c := &composite{step: slices.Index(steps, r.way), request: conn.HTTPRequest{URL: "http://" + r.server + depthPath}, path: []byte(depthPath), src: bundledSources["binance"](), free: make(chan *composed, layerConns)}
 	if c.step < 0 {
 		return fmt.Errorf("no such step")
 	}

@@ -233,10 +233,11 @@ func (r *layersReport) missed() error {
 func quantity(v float64, unit string) string {
 	switch unit {
 	case "%":
-		if v > 99.99 && v < 100 {
-			return fmt.Sprintf("%.4f %%", v)
+		digits := 2
+		for miss := 100 - v; miss > 0 && miss < 0.01 && digits < 9; miss *= 10 {
+			digits++ // so that what isn't all of it doesn't look so
 		}
-		return fmt.Sprintf("%.2f %%", v)
+		return fmt.Sprintf("%.*f %%", digits, v)
 	case "bytes":
 		return fmt.Sprintf("%.2f MB", v/1e6)
 	}
@@ -262,12 +263,15 @@ func optional(v *float64, f func(float64) string) string {
 	return f(*v)
 }
 
-// times writes a ratio with two or three digits.
+// times writes a ratio with three digits or so.
 func times(v float64) string {
-	if v >= 100 {
+	switch {
+	case v >= 100:
 		return thousands(int64(v)) + "×"
+	case v >= 10:
+		return fmt.Sprintf("%.1f×", v)
 	}
-	return fmt.Sprintf("%.3g×", v)
+	return fmt.Sprintf("%.2f×", v)
 }
 
 func (r *layersReport) writeText(w io.Writer) error {
@@ -283,7 +287,8 @@ func (r *layersReport) writeText(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\nThe earlier system's figures are those that it published, on its machine.\n\n"+
+	fmt.Fprintf(w, "\nThe earlier system's figures are those that it published, on its machine; what its tasks did it\n"+
+		"didn't say. Tasks of the table count, and do no more; those below do a whole message's work.\n\n"+
 		"One task: request, answer of %d levels a side decoded, book message filled, record appended; %d under way\n", benchDepth, layerConns)
 	fmt.Fprintln(t, "layers\ttasks/s\tgain\tp50 ms\tp99 ms\tCPU µs\tallocations\t")
 	for i, s := range r.Cumulative {

@@ -16,7 +16,7 @@ const (
 	pictureStep  = 44  // from bar to bar
 	pictureBar   = 26  // of a bar
 	pictureNames = 164 // of the names, at the left
-	pictureRates = 300 // of the longest bar of throughput
+	pictureRates = 262 // of the longest bar of throughput
 	pictureP99   = 556 // where the bars of latency begin
 	pictureWaits = 180 // of the longest of them
 )
