@@ -26,7 +26,7 @@ func runCommand(g *global) *cobra.Command {
 	var duration, drain time.Duration
 	var restarts int
 	var backoff time.Duration
-	var quiet, untimed bool
+	var quiet, untimed, unmonitored bool
 	var profile string
 	var mem memoryRun
 	c := &cobra.Command{Use: "run FILE|DIRECTORY", Short: "Collect: run a pipeline until it is stopped",
@@ -50,6 +50,9 @@ a pipeline that is invalid is told and changes nothing.`,
 			}
 			o := runOptions{plan: pl, proxy: p.Settings.Proxy, log: log, duration: duration, drain: drain, load: f.loader(args[0], log), untimed: untimed, memory: mem.options(),
 				host: host.Options{Restart: host.Budget{Restarts: restarts, MaxBackoff: backoff}}}
+			if unmonitored {
+				o.untimed, o.memory.Off = true, true
+			}
 			if !quiet && term.IsTerminal(int(os.Stderr.Fd())) && g.logFormat != "json" {
 				o.progress = newProgress(os.Stderr, colour(g, os.Stderr))
 				o.log = log.Output(o.progress.logs(zerolog.ConsoleWriter{NoColor: !colour(g, os.Stderr), TimeFormat: time.TimeOnly}))
@@ -72,6 +75,8 @@ a pipeline that is invalid is told and changes nothing.`,
 	c.Flags().DurationVar(&backoff, "plugin-backoff", 0, "longest wait before a plugin is started again (10s if 0)")
 	c.Flags().BoolVar(&untimed, "untimed", false, "take no latencies of records: what they cost is the difference")
 	_ = c.Flags().MarkHidden("untimed")
+	c.Flags().BoolVar(&unmonitored, "no-monitoring", false, "watch nothing, only count: what monitoring costs is the difference")
+	_ = c.Flags().MarkHidden("no-monitoring")
 	mem.add(c)
 	c.Flags().BoolVar(&quiet, "quiet", false, "no progress on the terminal")
 	return c
