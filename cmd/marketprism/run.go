@@ -48,11 +48,8 @@ a pipeline that is invalid is told and changes nothing.`,
 			if err := report(g, diags); err != nil {
 				return err
 			}
-			o := runOptions{plan: pl, proxy: p.Settings.Proxy, log: log, duration: duration, drain: drain, load: f.loader(args[0], log), untimed: untimed, memory: mem.options(),
+			o := runOptions{plan: pl, proxy: p.Settings.Proxy, log: log, duration: duration, drain: drain, load: f.loader(args[0], log), untimed: untimed, unmonitored: unmonitored, memory: mem.options(),
 				host: host.Options{Restart: host.Budget{Restarts: restarts, MaxBackoff: backoff}}}
-			if unmonitored {
-				o.untimed, o.memory.Off = true, true
-			}
 			if !quiet && term.IsTerminal(int(os.Stderr.Fd())) && g.logFormat != "json" {
 				o.progress = newProgress(os.Stderr, colour(g, os.Stderr))
 				o.log = log.Output(o.progress.logs(zerolog.ConsoleWriter{NoColor: !colour(g, os.Stderr), TimeFormat: time.TimeOnly}))
@@ -83,16 +80,17 @@ a pipeline that is invalid is told and changes nothing.`,
 }
 
 type runOptions struct {
-	plan     *plan.Plan
-	proxy    string
-	log      zerolog.Logger
-	host     host.Options
-	duration time.Duration
-	drain    time.Duration
-	progress *progress
-	load     func(context.Context) (*plan.Plan, string, pipefile.Diagnostics) // reads the pipeline again; nil: it can't be
-	untimed  bool
-	memory   engine.MemoryOptions
+	plan        *plan.Plan
+	proxy       string
+	log         zerolog.Logger
+	host        host.Options
+	duration    time.Duration
+	drain       time.Duration
+	progress    *progress
+	load        func(context.Context) (*plan.Plan, string, pipefile.Diagnostics) // reads the pipeline again; nil: it can't be
+	untimed     bool
+	unmonitored bool
+	memory      engine.MemoryOptions
 }
 
 // loader reads the same pipeline again, with the same variables.
@@ -142,7 +140,7 @@ func runPlan(ctx context.Context, o runOptions) error {
 	}
 	limit := limitMemory()
 	e, err := engine.New(engine.Options{Plan: o.plan, Proxy: o.proxy, Host: o.host, Logger: o.log, Metrics: telemetry.NewRegistry(),
-		Build: build(), WorkDir: wd, Drain: o.drain, Load: o.load, Untimed: o.untimed, Memory: o.memory})
+		Build: build(), WorkDir: wd, Drain: o.drain, Load: o.load, Untimed: o.untimed, Unmonitored: o.unmonitored, Memory: o.memory})
 	if err != nil {
 		return err
 	}
