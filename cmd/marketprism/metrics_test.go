@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -47,14 +49,19 @@ type metricsRun struct {
 	*rig
 	began time.Time
 
-	calm    scrape // settled, before any fault
-	refused scrape // while the store refuses
-	stalled scrape // while the source plugin is stopped
-	end     scrape // settled, behind all faults
-	again   scrape // settled, behind kill -9 and a new start
+	calm     scrape // settled, before any fault
+	replaced scrape // one connection has taken over from another
+	limited  scrape // while the venue wants silence
+	refused  scrape // while the store refuses
+	stalled  scrape // while the source plugin is stopped
+	end      scrape // settled, behind all faults
+	again    scrape // settled, behind kill -9 and a new start
+	before   scrape // before look
 
 	sent      []emulator.Entry // what the venue had sent at calm
 	calmStamp time.Time
+	outside   outside       // at end
+	reloaded  time.Time     // of the last reload
 	last      engine.Status // at end
 	lastAt    time.Time
 	store     time.Duration // how long the store refused
@@ -64,14 +71,25 @@ type metricsRun struct {
 // The faults. Each is waited for before the next, so that all are known.
 const (
 	lostTrades  = 3
+	limitedFor  = 2 // seconds of silence that the venue wants
 	sourceKills = 2 // and one stall, which is a restart as well
 	sinkKills   = 1
+
+	snapshotsAsked = 3
 )
 
 const metricsFeed = "binance-spot"
 
+// How memory is watched: often enough that the last sample is of what is there
+// now, and not long enough for anything to look like a leak.
+const (
+	memoryScale = 4
+	memoryLimit = 1 << 30
+)
+
 func newMetricsRun(t *testing.T, rate float64, maxSize, segmentSize string) *metricsRun {
-	r := &metricsRun{rig: &rig{t: t, dir: t.TempDir(), done: make(chan error, 1)}, began: time.Now()}
+	t.Setenv("GOMEMLIMIT", fmt.Sprint(memoryLimit))
+	r := &metricsRun{rig: &rig{t: t, dir: t.TempDir(), done: make(chan error, 1), args: []string{"--memory-scale", fmt.Sprint(memoryScale)}}, began: time.Now()}
 	e, err := emulator.New(emulator.Options{Venue: "binance", Rate: rate, Ledger: emulator.LedgerOptions{Path: filepath.Join(r.dir, "ledger")}})
 	if err != nil {
 		t.Fatal(err)
@@ -216,9 +234,19 @@ func (r *metricsRun) live() {
 	}
 	r.emu.Resume()
 
-	// Faults of the venue.
+	// Faults of the venue. It says that it will close; another connection takes
+	// over before it does.
+	r.inject(emulator.Fault{Kind: emulator.FaultShutdown})
+	r.until("the connection to be replaced", func(s scrape) bool {
+		return s.of("conn_replacements_total", "reason", "venue") == 1 && s.of("conn_closes_total", "reason", "replaced") == 1
+	})
+	r.whole()
+	r.replaced = r.scrape()
+	// It is asked for a snapshot, and says that it was asked too often.
+	r.inject(emulator.Fault{Kind: emulator.FaultStatus, Code: http.StatusTooManyRequests, Path: "/api/v3/depth", RetryAfter: limitedFor})
 	r.inject(emulator.Fault{Kind: emulator.FaultGap, Symbol: "BTCUSDT", Channel: "book"})
 	r.reaches(1, "flow_gaps_total", "channel", "book", "cause", "gap")
+	r.limited = r.reaches(1, "conn_rate_limited_total")
 	r.whole()
 	r.inject(emulator.Fault{Kind: emulator.FaultDuplicate, Symbol: "ETHUSDT", Channel: "trades"})
 	r.reaches(1, "flow_duplicates_total", "channel", "trades")
@@ -231,6 +259,7 @@ func (r *metricsRun) live() {
 	r.inject(emulator.Fault{Kind: emulator.FaultCrossed, Symbol: "ETHUSDT"})
 	r.reaches(1, "book_crossed_total")
 	r.whole()
+	r.inject(emulator.Fault{Kind: emulator.FaultStatus, Code: http.StatusServiceUnavailable, Path: "/stream"})
 	r.inject(emulator.Fault{Kind: emulator.FaultDisconnect})
 	r.until("the disconnect to be told", func(s scrape) bool { return s.of("flow_gaps_total", "cause", "disconnect") == 4 })
 	r.whole()
@@ -269,9 +298,13 @@ func (r *metricsRun) live() {
 	r.reaches(1, "plugin_hangs_total")
 	r.whole()
 
-	r.end = r.settled()
+	r.settled()
+	r.look()
 	r.last, _ = r.status()
 	r.lastAt = time.Now()
+	if f := os.Getenv("DUMP"); f != "" {
+		os.WriteFile(f, r.end.text, 0o644)
+	}
 
 	// The runtime is killed, and started again.
 	if err := r.cmd.Process.Kill(); err != nil {
@@ -285,6 +318,73 @@ func (r *metricsRun) live() {
 	r.whole()
 	r.again = r.settled()
 	r.terminate()
+}
+
+// ask sends a request to the admin endpoints and returns its status and body.
+func (r *metricsRun) ask(method, path string, header ...string) (int, []byte) {
+	r.t.Helper()
+	q, err := http.NewRequest(method, "http://"+r.admin+path, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		if q.Header.Set(header[i], header[i+1]); header[i] == "Host" {
+			q.Host = header[i+1]
+		}
+	}
+	resp, err := http.DefaultClient.Do(q)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return resp.StatusCode, b
+}
+
+// look asks the admin endpoints this and that while the market stands still, and
+// looks at the process from outside.
+func (r *metricsRun) look() {
+	t := r.t
+	want := func(status int, method, path string, header ...string) []byte {
+		t.Helper()
+		got, b := r.ask(method, path, header...)
+		if got != status {
+			t.Fatalf("%s %s: status %d, want %d: %s", method, path, got, status, b)
+		}
+		return b
+	}
+	r.before = r.scrape()
+	for range snapshotsAsked {
+		want(200, "POST", "/api/v1/memory/snapshots")
+	}
+	want(404, "GET", "/api/v1/nothing")
+	want(403, "GET", "/api/v1/status", "Host", "attacker.example")
+	want(403, "GET", "/debug/pprof/heap")
+	want(200, "GET", "/healthz")
+	want(200, "GET", "/readyz")
+	want(404, "GET", "/nothing")
+	want(200, "POST", "/-/reload")
+	name := filepath.Join(r.dir, "p.hcl")
+	good, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range [][]byte{append(slices.Clone(good), "sink {"...), good} {
+		if err := os.WriteFile(name, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if len(text) > len(good) {
+			want(422, "POST", "/-/reload")
+		}
+	}
+	r.reloaded = time.Now()
+	// A sample of memory that was taken of what is there now.
+	n := r.scrape().of("memory_samples_total")
+	r.end = r.reaches(n+2, "memory_samples_total")
+	r.outside = lookAt(t, r.cmd.Process.Pid)
 }
 
 // first reads the first n records of a journal.
@@ -414,4 +514,44 @@ func TestMetricsOfLoss(t *testing.T) {
 	}
 	<-r.exited
 	r.cmd = nil
+}
+
+// outside is what the kernel says of a process.
+type outside struct {
+	resident, anonymous float64
+	descriptors         map[string]float64 // by kind
+	all                 float64
+	limit               float64 // of descriptors
+}
+
+func lookAt(t *testing.T, pid int) (o outside) {
+	t.Helper()
+	dir := fmt.Sprintf("/proc/%d/", pid)
+	for line := range strings.Lines(text(t, dir+"status")) {
+		var kib float64
+		if n, _ := fmt.Sscanf(line, "VmRSS: %f kB", &kib); n == 1 {
+			o.resident = kib * 1024
+		}
+		if n, _ := fmt.Sscanf(line, "RssAnon: %f kB", &kib); n == 1 {
+			o.anonymous = kib * 1024
+		}
+	}
+	for line := range strings.Lines(text(t, dir+"limits")) {
+		if rest, ok := strings.CutPrefix(line, "Max open files"); ok {
+			fmt.Sscan(rest, &o.limit)
+		}
+	}
+	fds, err := os.ReadDir(dir + "fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.descriptors = map[string]float64{}
+	for _, fd := range fds {
+		if to, err := os.Readlink(dir + "fd/" + fd.Name()); err == nil {
+			o.all++
+			kind, _, _ := strings.Cut(to, ":")
+			o.descriptors[kind]++
+		}
+	}
+	return o
 }
