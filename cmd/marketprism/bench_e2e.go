@@ -57,6 +57,7 @@ func benchE2ECommand(g *global) *cobra.Command {
 	var asJSON bool
 	var each time.Duration
 	var rates []string
+	var unmonitored bool
 	c := &cobra.Command{Use: "e2e", Short: "Measure the whole way: simulator, WebSocket, runtime, source plugin, book, null sink",
 		Args: exactArgs(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -68,7 +69,7 @@ func benchE2ECommand(g *global) *cobra.Command {
 					continue
 				}
 				fmt.Fprintf(os.Stderr, "measuring %g/%s for %v\n", s.Rate, s.Latency, each)
-				r, err := s.measure(c.Context(), each)
+				r, err := s.measure(c.Context(), each, unmonitored)
 				if err != nil {
 					return fmt.Errorf("bench: %g/%s: %w", s.Rate, s.Latency, err)
 				}
@@ -87,6 +88,7 @@ func benchE2ECommand(g *global) *cobra.Command {
 		}}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().DurationVar(&each, "for", 8*time.Second, "how long each scenario is measured, after 8 s of warm-up")
+	c.Flags().BoolVar(&unmonitored, "no-monitoring", false, "run without all that only watches: what it costs is the difference")
 	c.Flags().StringSliceVar(&rates, "only", nil, "only these, as 20000/low; 0 is saturation")
 	return c
 }
@@ -117,7 +119,7 @@ sink "null" "bench" {
 
 const warmUp = 8 * time.Second // the runtime adapts to the load within 5
 
-func (s scenario) measure(ctx context.Context, each time.Duration) (r e2eResult, err error) {
+func (s scenario) measure(ctx context.Context, each time.Duration, unmonitored bool) (r e2eResult, err error) {
 	r.scenario = s
 	dir, err := os.MkdirTemp("", "marketprism-bench-")
 	if err != nil {
@@ -146,7 +148,7 @@ func (s scenario) measure(ctx context.Context, each time.Duration) (r e2eResult,
 		return r, err
 	}
 	defer sim.stop()
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", "run", "--quiet", "--log-level", "warn", "--for", (warmUp + each + 2*time.Second).String(), file)
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "run", "--quiet", fmt.Sprintf("--no-monitoring=%t", unmonitored), "--log-level", "warn", "--for", (warmUp + each + 2*time.Second).String(), file)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Start(); err != nil {
 		return r, err

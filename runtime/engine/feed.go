@@ -233,7 +233,7 @@ func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
 	}
 	s := flow.Settings{Venue: f.p.Venue, Market: f.p.Market, Channels: slices.Clone(f.p.Manifest.Channels), Depth: func(string) int { return bookDepth }, Registry: f.e.registry,
 		Frames: &f.at, Records: &patient{f, f.records}, DeriveBBO: derive, Logger: f.log,
-		Untimed: f.e.opt.Untimed || f.e.opt.Replay != nil}
+		Untimed: f.e.opt.Untimed || f.e.opt.Replay != nil, Unfigured: f.e.opt.Unmonitored}
 	if f.e.opt.Replay == nil {
 		s.Actions, s.LiveFrom = f, f.begun
 	}

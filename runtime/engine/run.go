@@ -11,6 +11,8 @@ import (
 	"github.com/marketprism/marketprism/runtime/admin"
 	"github.com/marketprism/marketprism/runtime/pipefile"
 	"github.com/marketprism/marketprism/runtime/plan"
+	"github.com/marketprism/marketprism/runtime/sched"
+	"github.com/marketprism/marketprism/runtime/telemetry"
 )
 
 // running is a feed or a sink in the eyes of Run, whose goroutine alone uses it.
@@ -133,8 +135,13 @@ func (r *run) serve(a *admin.Server) (stop func()) {
 func (e *Engine) Run(ctx, hard context.Context) error {
 	defer e.budgets.Close()
 	if e.opt.Metrics != nil {
-		defer e.opt.Metrics.Add(e.report)()
+		for _, rep := range []telemetry.Reporter{e.report, e.sched.Report, e.pools.Report} {
+			defer e.opt.Metrics.Add(rep)()
+		}
 	}
+	hard = e.sched.Context(hard)
+	core, _ := sched.NewSet(context.WithoutCancel(hard), "core")
+	e.runCore(core)
 	hard, cancelHard := context.WithCancelCause(hard)
 	defer cancelHard(nil)
 	r := &run{Engine: e, hard: hard}
@@ -195,6 +202,8 @@ func (e *Engine) Run(ctx, hard context.Context) error {
 	unwatch()
 	r.back()
 	r.work.Wait()
+	core.Cancel(nil)
+	r.keep(core.Wait())
 	r.keep(e.close())
 	return errors.Join(r.errs...)
 }

@@ -62,6 +62,7 @@ type Settings struct {
 	Processors []Processor
 	Logger     zerolog.Logger
 	Untimed    bool // take no latencies: a replay's say nothing
+	Unfigured  bool // count no records of single streams
 }
 
 // Counts are a lane's counters; they are read while it runs.
