@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -53,19 +52,24 @@ type metricsRun struct {
 	replaced scrape // one connection has taken over from another
 	limited  scrape // while the venue wants silence
 	refused  scrape // while the store refuses
+	silent   scrape // while the source plugin gives no account of itself
 	stalled  scrape // while the source plugin is stopped
 	end      scrape // settled, behind all faults
 	again    scrape // settled, behind kill -9 and a new start
 	before   scrape // before look
 
-	sent      []emulator.Entry // what the venue had sent at calm
-	calmStamp time.Time
-	outside   outside       // at end
-	reloaded  time.Time     // of the last reload
-	last      engine.Status // at end
-	lastAt    time.Time
-	store     time.Duration // how long the store refused
-	stall     time.Duration // that the source plugin had been stopped for at stalled
+	sent                     []emulator.Entry // what the venue had sent at calm
+	calmStamp                time.Time
+	outside                  [2]outside       // before and behind end
+	ledger                   []emulator.Entry // at end
+	venue                    emulator.Stats   // at end
+	paused, looked, reloaded time.Time        // the market, look's begin, the last reload
+	scraped                  int
+	scrapes                  float64       // when end was scraped
+	last                     engine.Status // at end
+	lastAt                   time.Time
+	store                    time.Duration // how long the store refused
+	stall                    time.Duration // that the source plugin had been stopped for at stalled
 }
 
 // The faults. Each is waited for before the next, so that all are known.
@@ -141,6 +145,7 @@ sink "null" "top" {
 
 func (r *metricsRun) scrape() scrape {
 	r.t.Helper()
+	r.scraped++
 	resp, err := http.Get("http://" + r.admin + "/metrics")
 	if err != nil {
 		r.t.Fatal(err)
@@ -234,8 +239,9 @@ func (r *metricsRun) live() {
 	}
 	r.emu.Resume()
 
-	// Faults of the venue. It says that it will close; another connection takes
-	// over before it does.
+	// Faults of the venue. It says that it will close, and refuses the first try of
+	// the connection that then takes over.
+	r.inject(emulator.Fault{Kind: emulator.FaultStatus, Code: http.StatusServiceUnavailable, Path: "/stream"})
 	r.inject(emulator.Fault{Kind: emulator.FaultShutdown})
 	r.until("the connection to be replaced", func(s scrape) bool {
 		return s.of("conn_replacements_total", "reason", "venue") == 1 && s.of("conn_closes_total", "reason", "replaced") == 1
@@ -259,7 +265,6 @@ func (r *metricsRun) live() {
 	r.inject(emulator.Fault{Kind: emulator.FaultCrossed, Symbol: "ETHUSDT"})
 	r.reaches(1, "book_crossed_total")
 	r.whole()
-	r.inject(emulator.Fault{Kind: emulator.FaultStatus, Code: http.StatusServiceUnavailable, Path: "/stream"})
 	r.inject(emulator.Fault{Kind: emulator.FaultDisconnect})
 	r.until("the disconnect to be told", func(s scrape) bool { return s.of("flow_gaps_total", "cause", "disconnect") == 4 })
 	r.whole()
@@ -295,15 +300,18 @@ func (r *metricsRun) live() {
 	r.kill(s.Feeds[0].Plugin.Pid, syscall.SIGSTOP)
 	r.stalled = r.reaches(2, "flow_lag_seconds")
 	r.stall = time.Since(stopped)
+	r.silent = r.reaches(1, "memory_plugins_silent")
 	r.reaches(1, "plugin_hangs_total")
 	r.whole()
 
+	r.paused = time.Now()
 	r.settled()
 	r.look()
 	r.last, _ = r.status()
 	r.lastAt = time.Now()
 	if f := os.Getenv("DUMP"); f != "" {
 		os.WriteFile(f, r.end.text, 0o644)
+		os.WriteFile(f+".log", r.log.Bytes(), 0o644)
 	}
 
 	// The runtime is killed, and started again.
@@ -356,6 +364,7 @@ func (r *metricsRun) look() {
 		}
 		return b
 	}
+	r.looked = time.Now()
 	r.before = r.scrape()
 	for range snapshotsAsked {
 		want(200, "POST", "/api/v1/memory/snapshots")
@@ -383,8 +392,15 @@ func (r *metricsRun) look() {
 	r.reloaded = time.Now()
 	// A sample of memory that was taken of what is there now.
 	n := r.scrape().of("memory_samples_total")
-	r.end = r.reaches(n+2, "memory_samples_total")
-	r.outside = lookAt(t, r.cmd.Process.Pid)
+	r.reaches(n+1, "memory_samples_total")
+	r.outside[0] = r.outsideNow()
+	r.end = r.scrape()
+	r.scrapes = float64(r.scraped)
+	r.outside[1] = r.outsideNow()
+	r.venue = r.emu.Stats()
+	if r.ledger, err = r.emu.Ledger().Entries(0); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // first reads the first n records of a journal.
@@ -454,7 +470,7 @@ func TestMetrics(t *testing.T) {
 	r.live()
 	for _, name := range slices.Sorted(maps.Keys(metricChecks)) {
 		t.Run(name, func(t *testing.T) {
-			if len(r.end.all(name)) == 0 {
+			if len(r.end.all(name)) == 0 && !r.absent(name) {
 				t.Fatalf("marketprism_%s is not in the scrape", name)
 			}
 			metricChecks[name](&check{t, r})
@@ -514,44 +530,4 @@ func TestMetricsOfLoss(t *testing.T) {
 	}
 	<-r.exited
 	r.cmd = nil
-}
-
-// outside is what the kernel says of a process.
-type outside struct {
-	resident, anonymous float64
-	descriptors         map[string]float64 // by kind
-	all                 float64
-	limit               float64 // of descriptors
-}
-
-func lookAt(t *testing.T, pid int) (o outside) {
-	t.Helper()
-	dir := fmt.Sprintf("/proc/%d/", pid)
-	for line := range strings.Lines(text(t, dir+"status")) {
-		var kib float64
-		if n, _ := fmt.Sscanf(line, "VmRSS: %f kB", &kib); n == 1 {
-			o.resident = kib * 1024
-		}
-		if n, _ := fmt.Sscanf(line, "RssAnon: %f kB", &kib); n == 1 {
-			o.anonymous = kib * 1024
-		}
-	}
-	for line := range strings.Lines(text(t, dir+"limits")) {
-		if rest, ok := strings.CutPrefix(line, "Max open files"); ok {
-			fmt.Sscan(rest, &o.limit)
-		}
-	}
-	fds, err := os.ReadDir(dir + "fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.descriptors = map[string]float64{}
-	for _, fd := range fds {
-		if to, err := os.Readlink(dir + "fd/" + fd.Name()); err == nil {
-			o.all++
-			kind, _, _ := strings.Cut(to, ":")
-			o.descriptors[kind]++
-		}
-	}
-	return o
 }
