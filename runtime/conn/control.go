@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -393,7 +394,7 @@ func (l *link) render() {
 		return
 	}
 	l.rendering = true
-	go func() {
+	l.slot.work.Go(l.name(" rendering"), func(context.Context) error {
 		r := rendering{add: add, drop: drop}
 		for _, half := range []struct {
 			keys  []subKey
@@ -424,7 +425,8 @@ func (l *link) render() {
 			}
 		}
 		l.rendered <- r // has room: one rendering at a time
-	}()
+		return nil
+	})
 }
 
 func (l *link) take(r rendering) error {
@@ -464,7 +466,7 @@ func (l *link) renew(due func(time.Time) bool, now time.Time) error {
 			}
 			continue
 		}
-		l.f.background(func() {
+		l.f.background(l.name(" renewal"), func() {
 			if _, err := l.f.do(l.ctx, *r.Request, l.num, 1, urgent); err != nil && l.ctx.Err() == nil {
 				l.f.count.requestErrors.Add(1)
 				l.f.event(Event{Kind: EventRequest, Conn: l.num, Detail: err.Error(), Err: err})

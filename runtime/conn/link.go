@@ -168,6 +168,9 @@ func newLink(ctx context.Context, s *slot, address string, priority int) (*link,
 	return l, nil
 }
 
+// name is that of a goroutine of the link.
+func (l *link) name(of string) string { return fmt.Sprintf("connection %d%s", l.num, of) }
+
 func (l *link) errorf(format string, args ...any) error {
 	return fmt.Errorf("conn: %s: connection %d: "+format, append([]any{l.f.name, l.num}, args...)...)
 }
@@ -198,7 +201,11 @@ func (l *link) run() error {
 	defer release()
 	f.count.open.Add(1)
 	defer f.count.open.Add(-1)
-	go l.read()
+	l.slot.work.Go(l.name(" reader"), func(context.Context) error { l.read(); return nil })
+	defer func() { // after a panic of control: the reader must not go on alone
+		l.ws.Close()
+		<-l.done
+	}()
 	err = l.control()
 	code, why, reason := websocket.CloseNormalClosure, "", closeError
 	if c := context.Cause(l.ctx); l.ctx.Err() != nil {
