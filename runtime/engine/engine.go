@@ -249,26 +249,15 @@ func newProcessor(p *plan.Processor, in plan.Selection, j flow.Journal) (flow.Pr
 	return nil, fmt.Errorf("engine: no processor %q in this version", p.Type)
 }
 
-// syncTables forces new instruments and the cursors of batches to the disk at an
-// interval.
-func (e *Engine) syncTables(ctx context.Context, every time.Duration) error {
-	t := time.NewTicker(every)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		if err := e.registry.Sync(); err != nil {
-			return err
-		}
-		if e.cursorsDirty.Swap(false) {
-			if err := e.cursors.Sync(); err != nil {
-				return err
-			}
-		}
+// syncTables forces new instruments and the cursors of batches to the disk.
+func (e *Engine) syncTables() error {
+	if err := e.registry.Sync(); err != nil {
+		return err
 	}
+	if e.cursorsDirty.Swap(false) {
+		return e.cursors.Sync()
+	}
+	return nil
 }
 
 // close releases what New opened.

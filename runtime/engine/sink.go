@@ -17,6 +17,7 @@ import (
 	"github.com/marketprism/marketprism/runtime/journal"
 	"github.com/marketprism/marketprism/runtime/pipefile"
 	"github.com/marketprism/marketprism/runtime/plan"
+	"github.com/marketprism/marketprism/runtime/sched"
 	"github.com/marketprism/marketprism/sdk/fault"
 	sinkapi "github.com/marketprism/marketprism/sdk/sink"
 	"github.com/marketprism/marketprism/sdk/wire"
@@ -274,7 +275,13 @@ func (d *sinkDriver) run(ctx context.Context, drain <-chan struct{}) error {
 	procCtx, stop := context.WithCancel(ctx)
 	defer stop()
 	procDone := make(chan error, 1)
-	go func() { procDone <- d.proc.Run(procCtx) }()
+	work, procCtx := sched.NewSet(procCtx, "")
+	defer work.Wait() //nolint:errcheck // procDone says it
+	defer work.Cancel(nil)
+	work.Go("plugin", func(ctx context.Context) (err error) {
+		defer func() { procDone <- err }()
+		return d.proc.Run(ctx)
+	})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
