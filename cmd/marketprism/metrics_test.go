@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -525,6 +526,23 @@ func TestMetricsOfLoss(t *testing.T) {
 	if n, have := end.of("flow_records_total"), end.of("sink_records_total", "sink", lake); have >= n {
 		t.Errorf("the sink got %v records of %v, some were dropped", have, n)
 	}
+	// Checkpoints can't be written.
+	checkpoints := filepath.Join(r.dir, "data/feeds", metricsFeed, "checkpoints")
+	if err := errors.Join(os.Rename(checkpoints, checkpoints+".away"), os.WriteFile(checkpoints, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	r.reaches(1, "checkpoint_errors_total")
+	if err := errors.Join(os.Remove(checkpoints), os.Rename(checkpoints+".away", checkpoints)); err != nil {
+		t.Fatal(err)
+	}
+	// The plugin stands still until half of the journal waits for it: connections
+	// are held then.
+	s, _ := r.status()
+	c.equal(end, 0, "runtime_holds_total")
+	r.kill(s.Feeds[0].Plugin.Pid, syscall.SIGSTOP)
+	held := r.reaches(1, "runtime_holds_total", "feed", metricsFeed)
+	c.between(held, 4<<20, 8<<20, "flow_lag_bytes")
+	r.kill(s.Feeds[0].Plugin.Pid, syscall.SIGCONT)
 	if err := r.cmd.Process.Kill(); err != nil { // a sink that has ended doesn't drain
 		t.Fatal(err)
 	}
