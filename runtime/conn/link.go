@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/marketprism/marketprism/runtime/pool"
 	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -74,7 +75,8 @@ type link struct {
 	messages  *window
 
 	// reader
-	buf       []byte
+	buf       []byte // lent's
+	lent      pool.Buf[byte]
 	quiet     int // frames since the buffer was needed large
 	inFrame   bool
 	parsed    int // frames since the last burst
