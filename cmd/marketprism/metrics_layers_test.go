@@ -548,6 +548,13 @@ var poolChecks = func() map[string]func(*check) {
 		name, check := poolFigure(f.name, f.of, f.classes)
 		m[name] = check
 	}
+	byAPI := m["pool_leases_total"]
+	m["pool_leases_total"] = func(c *check) {
+		byAPI(c)
+		// A buffer for each connection and for each answer, and a larger one where it is outgrown.
+		n := opened + float64(c.venue.HTTP)
+		c.between(c.end, n, 4*n, "pool_leases_total", "pool", "frames")
+	}
 	m["pool_destroyed_objects_total"] = func(c *check) {
 		for _, x := range c.end.all("pool_destroyed_objects_total") {
 			c.bracket("pool_destroyed_objects_total", func(o *outside) (sum float64) {

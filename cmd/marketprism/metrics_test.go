@@ -310,10 +310,6 @@ func (r *metricsRun) live() {
 	r.look()
 	r.last, _ = r.status()
 	r.lastAt = time.Now()
-	if f := os.Getenv("DUMP"); f != "" {
-		os.WriteFile(f, r.end.text, 0o644)
-		os.WriteFile(f+".log", r.log.Bytes(), 0o644)
-	}
 
 	// The runtime is killed, and started again.
 	if err := r.cmd.Process.Kill(); err != nil {
