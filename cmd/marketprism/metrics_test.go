@@ -305,7 +305,6 @@ func (r *metricsRun) live() {
 	r.reaches(1, "plugin_hangs_total")
 	r.whole()
 
-	r.paused = time.Now()
 	r.settled()
 	r.look()
 	r.last, _ = r.status()
