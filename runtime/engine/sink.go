@@ -261,9 +261,9 @@ func (d *sinkDriver) advanceAll(now time.Time) (next time.Duration, err error) {
 		if d.fatal != nil {
 			return -1, d.fatal
 		}
-		if next < 0 {
+		if !d.gathering(now) { // else it looks within max_wait in any case
 			d.asleep.Store(true)
-			if d.fresh() { // between the scan and the flag
+			if d.fresh(now) { // between the scan and the flag
 				d.asleep.Store(false)
 				continue
 			}
@@ -322,10 +322,20 @@ func (d *sinkDriver) run(ctx context.Context, drain <-chan struct{}) error {
 	}
 }
 
-// fresh says whether a journal has records beyond what was scanned.
-func (d *sinkDriver) fresh() bool {
+// gathering says whether a batch is being gathered, which is then due soon.
+func (d *sinkDriver) gathering(now time.Time) bool {
 	for _, t := range d.tracks {
-		if !t.flying && t.marks.Last() != t.seen {
+		if !t.flying && t.count > 0 && !now.Before(t.again) {
+			return true
+		}
+	}
+	return false
+}
+
+// fresh says whether a journal that may be scanned has records beyond what was.
+func (d *sinkDriver) fresh(now time.Time) bool {
+	for _, t := range d.tracks {
+		if d.opened && !t.flying && !now.Before(t.again) && t.marks.Last() != t.seen {
 			return true
 		}
 	}
