@@ -83,7 +83,7 @@ type EventKind string
 // The events.
 const (
 	EventOpen        EventKind = "open"         // a connection was opened
-	EventSubscribed  EventKind = "subscribed"   // a connection's subscriptions (Subs) are acknowledged
+	EventSubscribed  EventKind = "subscribed"   // subscriptions (Subs) of a connection are acknowledged: its first ones together, later ones as they are added
 	EventClose       EventKind = "close"        // a connection was closed
 	EventConnect     EventKind = "connect"      // a connection could not be opened; it is tried again
 	EventReplace     EventKind = "replace"      // a replacement is being opened beside a live connection

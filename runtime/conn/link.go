@@ -64,9 +64,10 @@ type link struct {
 	rendered  chan rendering
 	rendering bool // one is on its way
 	scripted  time.Time
-	told      bool      // the slot knows that we are ready
-	announced bool      // EventSubscribed was given
-	data      time.Time // control saw the first data
+	told      bool            // the slot knows that we are ready
+	announced bool            // EventSubscribed was given
+	added     map[subKey]bool // since then, and not acknowledged yet
+	data      time.Time       // control saw the first data
 	stale     time.Duration
 	paid      bool      // the first message's place in the budget is taken
 	settling  bool      // settle was set

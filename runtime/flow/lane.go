@@ -239,6 +239,7 @@ func (l *Lane) record(v market.View) error {
 		return nil
 	}
 	st := l.stream(in, v.Channel(), v.Flags()&market.FlagAggregate != 0, l.recv)
+	st.begin(l.recv)
 	if l.duplicate(in, st, v) {
 		return nil
 	}

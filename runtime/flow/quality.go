@@ -142,6 +142,10 @@ func (l *Lane) lost(conn uint32, all bool, c market.Cause, fromTs int64, detail 
 			if from == market.None {
 				from = max(st.LastRecv, st.Since)
 			}
+			if c != market.CauseStopped || all { // an orderly end is stated at its end
+				l.coverStream(in, st, from)
+				st.Ended = true
+			}
 			seq := st.LastSeq
 			if in.book != nil && st.Channel == market.ChannelBook {
 				seq = in.book.Seq()
@@ -162,7 +166,7 @@ func (l *Lane) cover(now int64) {
 }
 
 func (l *Lane) coverStream(in *instrument, st *stream, now int64) {
-	if st.Channel == market.ChannelInstruments || now <= st.Since {
+	if st.Channel == market.ChannelInstruments || st.Ended || now < st.Since || now == st.Since && st.Messages == 0 {
 		return
 	}
 	spec, ver, lossy := l.specs[st.Channel], market.VerifiableNone, int64(0)
@@ -275,6 +279,7 @@ func (l *Lane) note(n Note) error {
 			in.gone &^= 1 << s.Channel
 			st := l.stream(in, s.Channel, s.Config.Bool("aggregate"), l.recv)
 			st.carry(l.conn)
+			st.begin(l.recv)
 			l.figures(in, st)
 		}
 	case NoteUnsubscribed:
