@@ -14,7 +14,7 @@ import (
 
 // scrapeEvery is how often a monitored run's metrics are asked for: more often
 // than most set their Prometheus to.
-const scrapeEvery = 5 * time.Second
+const scrapeEvery = 15 * time.Second
 
 // monitoringResult is what monitoring costs in one scenario. Figures are medians.
 type monitoringResult struct {
