@@ -19,6 +19,7 @@ quickstart: build
 # All tests, as CI runs them.
 test: vet
 	$(GO) test -timeout 20m $(PKGS)
+	$(GO) test -tags invariants ./runtime/pool
 
 vet:
 	@out=$$(gofmt -l cmd runtime sdk plugins *.go); if [ -n "$$out" ]; then echo "not gofmt-ed:"; echo "$$out"; exit 1; fi
