@@ -28,6 +28,8 @@ type scenario struct {
 	Rate    float64 `json:"rate"` // messages/s; 0: as many as are read
 	Latency string  `json:"latency"`
 	Sync    string  `json:"sync"`
+
+	scrape time.Duration // between two scrapes of the metrics; 0: nobody scrapes
 }
 
 // e2eResult is what a scenario gave. CPU is that of all our processes, the
@@ -57,18 +59,32 @@ func benchE2ECommand(g *global) *cobra.Command {
 	var asJSON bool
 	var each time.Duration
 	var rates []string
+	var unmonitored bool
+	var monitoring int
 	c := &cobra.Command{Use: "e2e", Short: "Measure the whole way: simulator, WebSocket, runtime, source plugin, book, null sink",
 		Args: exactArgs(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			all := []scenario{{0, "balanced", "50ms"}, {20_000, "balanced", "50ms"}, {2_000, "balanced", "50ms"}, {200, "balanced", "50ms"},
-				{20_000, "low", "50ms"}, {2_000, "low", "50ms"}, {200, "low", "50ms"}}
+			var all []scenario
+			for _, rate := range []float64{0, 20_000, 2_000, 200} {
+				all = append(all, scenario{Rate: rate, Latency: "balanced", Sync: "50ms"})
+			}
+			for _, rate := range []float64{20_000, 2_000, 200} {
+				all = append(all, scenario{Rate: rate, Latency: "low", Sync: "50ms"})
+			}
+			if monitoring > 0 {
+				if len(rates) == 0 {
+					rates = []string{"0/balanced", "20000/balanced", "2000/balanced"}
+				}
+				all = slices.DeleteFunc(all, func(s scenario) bool { return !slices.Contains(rates, s.name()) })
+				return benchMonitoring(c.Context(), c.OutOrStdout(), all, each, monitoring, asJSON)
+			}
 			var results []e2eResult
 			for _, s := range all {
-				if len(rates) > 0 && !slices.Contains(rates, fmt.Sprintf("%g/%s", s.Rate, s.Latency)) {
+				if len(rates) > 0 && !slices.Contains(rates, s.name()) {
 					continue
 				}
 				fmt.Fprintf(os.Stderr, "measuring %g/%s for %v\n", s.Rate, s.Latency, each)
-				r, err := s.measure(c.Context(), each)
+				r, err := s.measure(c.Context(), each, unmonitored)
 				if err != nil {
 					return fmt.Errorf("bench: %g/%s: %w", s.Rate, s.Latency, err)
 				}
@@ -87,6 +103,8 @@ func benchE2ECommand(g *global) *cobra.Command {
 		}}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().DurationVar(&each, "for", 8*time.Second, "how long each scenario is measured, after 8 s of warm-up")
+	c.Flags().BoolVar(&unmonitored, "no-monitoring", false, "run without all that only watches: what it costs is the difference")
+	c.Flags().IntVar(&monitoring, "monitoring", 0, "take turns with and without all that only watches, for so many rounds of four, and tell what it costs")
 	c.Flags().StringSliceVar(&rates, "only", nil, "only these, as 20000/low; 0 is saturation")
 	return c
 }
@@ -117,7 +135,10 @@ sink "null" "bench" {
 
 const warmUp = 8 * time.Second // the runtime adapts to the load within 5
 
-func (s scenario) measure(ctx context.Context, each time.Duration) (r e2eResult, err error) {
+// name is the scenario's, as --only takes it.
+func (s scenario) name() string { return fmt.Sprintf("%g/%s", s.Rate, s.Latency) }
+
+func (s scenario) measure(ctx context.Context, each time.Duration, unmonitored bool) (r e2eResult, err error) {
 	r.scenario = s
 	dir, err := os.MkdirTemp("", "marketprism-bench-")
 	if err != nil {
@@ -146,7 +167,7 @@ func (s scenario) measure(ctx context.Context, each time.Duration) (r e2eResult,
 		return r, err
 	}
 	defer sim.stop()
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", "run", "--quiet", "--log-level", "warn", "--for", (warmUp + each + 2*time.Second).String(), file)
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "run", "--quiet", fmt.Sprintf("--no-monitoring=%t", unmonitored), "--log-level", "warn", "--for", (warmUp + each + 2*time.Second).String(), file)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Start(); err != nil {
 		return r, err
@@ -158,17 +179,18 @@ func (s scenario) measure(ctx context.Context, each time.Duration) (r e2eResult,
 	case err := <-ended:
 		return r, fmt.Errorf("the runtime ended at once: %w", err)
 	}
-	before, err := snapshotOf(admin, cmd.Process.Pid, sim.cmd.Process.Pid)
+	before, err := snapshotOf(admin, cmd.Process.Pid, sim.cmd.Process.Pid, nil)
 	if err != nil {
 		return r, err
 	}
+	scraped := scraping(admin, s.scrape)
 	select {
 	case <-time.After(each):
 	case err := <-ended:
-		return r, fmt.Errorf("the runtime ended: %w", err)
+		return r, errors.Join(fmt.Errorf("the runtime ended: %w", err), scraped())
 	}
-	after, err := snapshotOf(admin, cmd.Process.Pid, sim.cmd.Process.Pid)
-	if err != nil {
+	after, err := snapshotOf(admin, cmd.Process.Pid, sim.cmd.Process.Pid, before.procs)
+	if err = errors.Join(err, scraped()); err != nil {
 		return r, err
 	}
 	if err := <-ended; err != nil {
@@ -204,7 +226,17 @@ type procUse struct {
 	anon, file int64 // bytes
 }
 
-func snapshotOf(admin string, pid, sim int) (s e2eSnapshot, err error) {
+// snapshotOf reads what all have used. Processes that are known are read before
+// the runtime is asked anything, and others after it: what asking costs is in
+// neither figure.
+func snapshotOf(admin string, pid, sim int, known []procUse) (s e2eSnapshot, err error) {
+	for _, p := range known {
+		u, err := usage1(p.pid, p.name)
+		if err != nil {
+			return s, err
+		}
+		s.procs = append(s.procs, u)
+	}
 	s.at = time.Now()
 	resp, err := http.Get("http://" + admin + "/api/v1/status")
 	if err != nil {
@@ -220,6 +252,9 @@ func snapshotOf(admin string, pid, sim int) (s e2eSnapshot, err error) {
 	if s.mallocs, err = metric(admin, "go_memstats_mallocs_total"); err != nil {
 		return s, err
 	}
+	if s.sim, err = usage1(sim, "simulator"); err != nil || known != nil {
+		return s, err
+	}
 	for _, p := range []struct {
 		pid  int
 		name string
@@ -230,8 +265,7 @@ func snapshotOf(admin string, pid, sim int) (s e2eSnapshot, err error) {
 		}
 		s.procs = append(s.procs, u)
 	}
-	s.sim, err = usage1(sim, "simulator")
-	return s, err
+	return s, nil
 }
 
 func metric(admin, name string) (float64, error) {
@@ -248,7 +282,8 @@ func metric(admin, name string) (float64, error) {
 	return 0, fmt.Errorf("no metric %s", name)
 }
 
-// usage1 reads a process's use of the machine. Ticks are 10 ms.
+// usage1 reads a process's use of the machine: ticks of 10 ms, or what its threads
+// had by the scheduler's account, which is in ns, where that is kept.
 func usage1(pid int, name string) (u procUse, err error) {
 	u.pid, u.name = pid, name
 	dir := fmt.Sprintf("/proc/%d", pid)
@@ -263,6 +298,7 @@ func usage1(pid int, name string) (u procUse, err error) {
 		return u, err
 	}
 	u.cpu = time.Duration(user+system) * 10 * time.Millisecond
+	var exact time.Duration
 	tasks, err := os.ReadDir(filepath.Join(dir, "task"))
 	if err != nil {
 		return u, err
@@ -273,6 +309,17 @@ func usage1(pid int, name string) (u procUse, err error) {
 			continue // the thread has ended
 		}
 		u.wakeups += kv["voluntary_ctxt_switches"]
+		b, err := os.ReadFile(filepath.Join(dir, "task", t.Name(), "schedstat"))
+		if err != nil {
+			continue
+		}
+		var ns int64
+		if _, err := fmt.Sscan(string(b), &ns); err == nil {
+			exact += time.Duration(ns)
+		}
+	}
+	if u.cpu-exact < 20*time.Millisecond { // else threads have ended, and their account with them
+		u.cpu = exact
 	}
 	kv, err := statusFields(filepath.Join(dir, "status"))
 	u.anon, u.file = kv["RssAnon"]<<10, (kv["RssFile"]+kv["RssShmem"])<<10

@@ -48,6 +48,7 @@ type rig struct {
 	exited chan error
 	log    *bytes.Buffer
 	admin  string
+	args   []string // beside those of start
 }
 
 func newRig(t *testing.T, segment, roll string) *rig {
@@ -124,7 +125,7 @@ func (r *rig) start() {
 	if r.log == nil {
 		r.log = &bytes.Buffer{}
 	}
-	r.cmd = exec.Command(exe, "run", "--quiet", "--log-format", "json", "--plugin-restarts", "100000", "--plugin-backoff", "50ms", "p.hcl")
+	r.cmd = exec.Command(exe, slices.Concat([]string{"run", "--quiet", "--log-format", "json", "--plugin-restarts", "100000", "--plugin-backoff", "50ms"}, r.args, []string{"p.hcl"})...)
 	r.cmd.Dir, r.cmd.Env = r.dir, append(os.Environ(), asProgram+"=1")
 	r.cmd.Stderr = r.log
 	if err := r.cmd.Start(); err != nil {

@@ -57,6 +57,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"ports": scriptPorts, "http": scriptHTTP, "sigterm": scriptSignal(syscall.SIGTERM), "sighup": scriptSignal(syscall.SIGHUP), "jsonl": scriptJSONL, "code": scriptCode,
+			"goroutines": scriptGoroutines,
 		},
 	})
 }

@@ -28,12 +28,18 @@ var looks = map[telemetry.Question][]look{
 		{"What waits for the lane", `marketprism_flow_lag_seconds > 1`},
 		{"From reception to commit, by sink", `histogram_quantile(0.99, sum by (le, sink) (rate(marketprism_sink_commit_latency_seconds_bucket[5m])))`},
 		{"What waits for a sink", `marketprism_sink_lag_seconds`},
+		{"Connections whose data are old", `marketprism_conn_data_age_seconds > 30`},
+		{"Tasks that wait for a worker", `histogram_quantile(0.99, sum by (le, pool, kind) (rate(marketprism_sched_wait_seconds_bucket[5m])))`},
+		{"What is stuck", `marketprism_sched_stuck_tasks > 0 or marketprism_sched_lane_stuck > 0`},
 		{"Channels that are silent, and for how long", `time() - marketprism_flow_last_record_timestamp_seconds`},
 	},
 	telemetry.Who: {
 		{"Which feed isn't collecting", `marketprism_runtime_feed_ready == 0`},
 		{"Which plugin isn't running", `marketprism_plugin_up == 0`},
 		{"Records a second by feed and kind", `sum by (feed, kind) (rate(marketprism_flow_records_total[5m]))`},
+		{"Connections by state", `sum by (feed, state) (marketprism_conn_open) > 0`},
+		{"Who limits us", `increase(marketprism_conn_rate_limited_total[1h]) > 0 or marketprism_conn_breaker_state > 0`},
+		{"Whose memory", `topk(5, marketprism_memory_resident_bytes)`},
 		{"Records a second by sink", `rate(marketprism_sink_records_total[5m])`},
 		{"Cores that each plugin takes", `rate(marketprism_plugin_cpu_seconds_total[5m])`},
 	},
@@ -41,7 +47,11 @@ var looks = map[telemetry.Question][]look{
 		{"When the disk is full, in seconds, at the rate of the last six hours", `marketprism_runtime_disk_free_bytes / clamp_min(-deriv(marketprism_runtime_disk_free_bytes[6h]), 1)`},
 		{"When retention passes a sink that stands still", `marketprism_sink_until_dropped_seconds`},
 		{"How far back a replay reaches", `min by (feed) (marketprism_journal_retained_seconds{journal="frames"})`},
-		{"Memory of plugin processes", `marketprism_plugin_private_bytes`},
+		{"What is left of memory, and when leaks have used it up", `marketprism_memory_headroom_bytes or marketprism_memory_exhaustion_seconds`},
+		{"What leaks", `marketprism_memory_leaks > 0`},
+		{"Descriptors of those that it may open", `sum without (kind) (marketprism_memory_descriptors) / marketprism_memory_descriptors_limit`},
+		{"Budgets at the venues", `marketprism_conn_weight_used / marketprism_conn_weight_limit`},
+		{"Queues of tasks", `sum by (pool) (marketprism_sched_queue_tasks) / sum by (pool) (marketprism_sched_queue_capacity_tasks)`},
 		{"What a power failure would take", `max by (feed) (marketprism_journal_unsynced_bytes{journal="frames"})`},
 	},
 	telemetry.Changed: {
@@ -49,16 +59,26 @@ var looks = map[telemetry.Question][]look{
 		{"Another build or pipeline?", `count by (version) (marketprism_runtime_build_info) or count by (pipeline, plan) (marketprism_runtime_plan_info)`},
 		{"Plugins that died", `increase(marketprism_plugin_restarts_total[1h]) > 0`},
 		{"What venues said of themselves", `increase(marketprism_flow_notices_total[1h]) > 0`},
+		{"Connections that were replaced, and why", `sum by (feed, reason) (increase(marketprism_conn_replacements_total[1h])) > 0`},
+		{"Parts that were started again", `increase(marketprism_sched_restarts_total[1h]) > 0`},
+		{"Reloads", `increase(marketprism_runtime_reloads_total[1h]) > 0`},
 		{"Stores that refused batches", `increase(marketprism_sink_retries_total[1h]) > 0`},
 	},
-	telemetry.Pays: {},
+	telemetry.Pays: {
+		{"Leases that found an object, by pool; 99.9 % and more", `rate(marketprism_pool_hits_total[5m]) / (rate(marketprism_pool_leases_total[5m]) > 0)`},
+		{"Requests that reused a connection", `rate(marketprism_conn_http_reused_total[5m]) / (rate(marketprism_conn_http_sent_total[5m]) > 0)`},
+		{"Frames that one wake-up of a reader yields", `rate(marketprism_conn_frames_total[5m]) / (rate(marketprism_conn_bursts_total[5m]) > 0)`},
+		{"Part of the CPU that collections take", `marketprism_memory_gc_cpu_ratio`},
+		{"Spins of workers that found work", `rate(marketprism_sched_worker_spin_hits_total[5m]) / (rate(marketprism_sched_worker_spins_total[5m]) > 0)`},
+		{"What a lane takes at a time", `rate(marketprism_sched_lane_taken_units_total[5m]) / (rate(marketprism_sched_lane_polls_total[5m]) > 0)`},
+	},
 }
 
 var questions = []telemetry.Question{telemetry.Complete, telemetry.Late, telemetry.Who, telemetry.RunsOut, telemetry.Changed, telemetry.Pays}
 
 const metricsHead = `# Metrics
 
-` + "`GET /metrics`" + ` on ` + "`listen`" + ` (127.0.0.1:9464) gives them in Prometheus' formats: text with classic buckets, protobuf with native histograms beside them, whose buckets grow by 9 %. Names begin with ` + "`marketprism_`" + ` and carry their unit; counters start at 0 with the process. Labels are bounded by the pipeline: feed, channel, kind, cause, journal, sink, plugin. No label is a symbol: what is known of single symbols is in the ` + "`quality`" + ` and ` + "`coverage`" + ` records, and in ` + "`/api/v1/`" + `.
+` + "`GET /metrics`" + ` on ` + "`listen`" + ` (127.0.0.1:9464) gives them in Prometheus' formats: text with classic buckets, protobuf with native histograms beside them, whose buckets grow by 9 %. Names begin with ` + "`marketprism_`" + ` and carry their unit; counters start at 0 with the process. Labels are bounded by the pipeline and by the program: feed, channel, journal, sink, plugin, process, venue, egress, host, pool, lane, tenant; kind, class, state, cause, reason, result, outcome. No label is a symbol: what is known of single symbols is in the ` + "`quality`" + ` and ` + "`coverage`" + ` records, and in ` + "`/api/v1/`" + `.
 
 This document is generated by ` + "`marketprism metrics doc`" + ` from the declarations beside the code that counts; ` + "`marketprism metrics list`" + ` prints the same on a terminal. A metric that answers none of the questions below isn't there. Alert rules, recording rules and a dashboard lie in [monitoring](monitoring/alerts.yml); [the runbook](runbook.md) has an entry for each alert.
 

@@ -3,12 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -47,31 +51,52 @@ type metricsRun struct {
 	*rig
 	began time.Time
 
-	calm    scrape // settled, before any fault
-	refused scrape // while the store refuses
-	stalled scrape // while the source plugin is stopped
-	end     scrape // settled, behind all faults
-	again   scrape // settled, behind kill -9 and a new start
+	calm     scrape // settled, before any fault
+	replaced scrape // one connection has taken over from another
+	limited  scrape // while the venue wants silence
+	refused  scrape // while the store refuses
+	silent   scrape // while the source plugin gives no account of itself
+	stalled  scrape // while the source plugin is stopped
+	end      scrape // settled, behind all faults
+	again    scrape // settled, behind kill -9 and a new start
+	before   scrape // before look
 
-	sent      []emulator.Entry // what the venue had sent at calm
-	calmStamp time.Time
-	last      engine.Status // at end
-	lastAt    time.Time
-	store     time.Duration // how long the store refused
-	stall     time.Duration // that the source plugin had been stopped for at stalled
+	sent                     []emulator.Entry // what the venue had sent at calm
+	calmStamp                time.Time
+	outside                  [2]outside       // before and behind end
+	ledger                   []emulator.Entry // at end
+	venue                    emulator.Stats   // at end
+	paused, looked, reloaded time.Time        // the market, look's begin, the last reload
+	scraped                  int
+	scrapes                  float64       // when end was scraped
+	last                     engine.Status // at end
+	lastAt                   time.Time
+	store                    time.Duration // how long the store refused
+	stall                    time.Duration // that the source plugin had been stopped for at stalled
 }
 
 // The faults. Each is waited for before the next, so that all are known.
 const (
 	lostTrades  = 3
+	limitedFor  = 2 // seconds of silence that the venue wants
 	sourceKills = 2 // and one stall, which is a restart as well
 	sinkKills   = 1
+
+	snapshotsAsked = 3
 )
 
 const metricsFeed = "binance-spot"
 
+// How memory is watched: often enough that the last sample is of what is there
+// now, and not long enough for anything to look like a leak.
+const (
+	memoryScale = 4
+	memoryLimit = 1 << 30
+)
+
 func newMetricsRun(t *testing.T, rate float64, maxSize, segmentSize string) *metricsRun {
-	r := &metricsRun{rig: &rig{t: t, dir: t.TempDir(), done: make(chan error, 1)}, began: time.Now()}
+	t.Setenv("GOMEMLIMIT", fmt.Sprint(memoryLimit))
+	r := &metricsRun{rig: &rig{t: t, dir: t.TempDir(), done: make(chan error, 1), args: []string{"--memory-scale", fmt.Sprint(memoryScale)}}, began: time.Now()}
 	e, err := emulator.New(emulator.Options{Venue: "binance", Rate: rate, Ledger: emulator.LedgerOptions{Path: filepath.Join(r.dir, "ledger")}})
 	if err != nil {
 		t.Fatal(err)
@@ -123,6 +148,7 @@ sink "null" "top" {
 
 func (r *metricsRun) scrape() scrape {
 	r.t.Helper()
+	r.scraped++
 	resp, err := http.Get("http://" + r.admin + "/metrics")
 	if err != nil {
 		r.t.Fatal(err)
@@ -216,9 +242,20 @@ func (r *metricsRun) live() {
 	}
 	r.emu.Resume()
 
-	// Faults of the venue.
+	// Faults of the venue. It says that it will close, and refuses the first try of
+	// the connection that then takes over.
+	r.inject(emulator.Fault{Kind: emulator.FaultStatus, Code: http.StatusServiceUnavailable, Path: "/stream"})
+	r.inject(emulator.Fault{Kind: emulator.FaultShutdown})
+	r.until("the connection to be replaced", func(s scrape) bool {
+		return s.of("conn_replacements_total", "reason", "venue") == 1 && s.of("conn_closes_total", "reason", "replaced") == 1
+	})
+	r.whole()
+	r.replaced = r.scrape()
+	// It is asked for a snapshot, and says that it was asked too often.
+	r.inject(emulator.Fault{Kind: emulator.FaultStatus, Code: http.StatusTooManyRequests, Path: "/api/v3/depth", RetryAfter: limitedFor})
 	r.inject(emulator.Fault{Kind: emulator.FaultGap, Symbol: "BTCUSDT", Channel: "book"})
 	r.reaches(1, "flow_gaps_total", "channel", "book", "cause", "gap")
+	r.limited = r.reaches(1, "conn_rate_limited_total")
 	r.whole()
 	r.inject(emulator.Fault{Kind: emulator.FaultDuplicate, Symbol: "ETHUSDT", Channel: "trades"})
 	r.reaches(1, "flow_duplicates_total", "channel", "trades")
@@ -266,10 +303,12 @@ func (r *metricsRun) live() {
 	r.kill(s.Feeds[0].Plugin.Pid, syscall.SIGSTOP)
 	r.stalled = r.reaches(2, "flow_lag_seconds")
 	r.stall = time.Since(stopped)
+	r.silent = r.reaches(1, "memory_plugins_silent")
 	r.reaches(1, "plugin_hangs_total")
 	r.whole()
 
-	r.end = r.settled()
+	r.settled()
+	r.look()
 	r.last, _ = r.status()
 	r.lastAt = time.Now()
 
@@ -285,6 +324,81 @@ func (r *metricsRun) live() {
 	r.whole()
 	r.again = r.settled()
 	r.terminate()
+}
+
+// ask sends a request to the admin endpoints and returns its status and body.
+func (r *metricsRun) ask(method, path string, header ...string) (int, []byte) {
+	r.t.Helper()
+	q, err := http.NewRequest(method, "http://"+r.admin+path, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		if q.Header.Set(header[i], header[i+1]); header[i] == "Host" {
+			q.Host = header[i+1]
+		}
+	}
+	resp, err := http.DefaultClient.Do(q)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return resp.StatusCode, b
+}
+
+// look asks the admin endpoints this and that while the market stands still, and
+// looks at the process from outside.
+func (r *metricsRun) look() {
+	t := r.t
+	want := func(status int, method, path string, header ...string) []byte {
+		t.Helper()
+		got, b := r.ask(method, path, header...)
+		if got != status {
+			t.Fatalf("%s %s: status %d, want %d: %s", method, path, got, status, b)
+		}
+		return b
+	}
+	r.looked = time.Now()
+	r.before = r.scrape()
+	for range snapshotsAsked {
+		want(200, "POST", "/api/v1/memory/snapshots")
+	}
+	want(404, "GET", "/api/v1/nothing")
+	want(403, "GET", "/api/v1/status", "Host", "attacker.example")
+	want(403, "GET", "/debug/pprof/heap")
+	want(200, "GET", "/healthz")
+	want(200, "GET", "/readyz")
+	want(404, "GET", "/nothing")
+	want(200, "POST", "/-/reload")
+	name := filepath.Join(r.dir, "p.hcl")
+	good, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range [][]byte{append(slices.Clone(good), "sink {"...), good} {
+		if err := os.WriteFile(name, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if len(text) > len(good) {
+			want(422, "POST", "/-/reload")
+		}
+	}
+	r.reloaded = time.Now()
+	// A sample of memory that was taken of what is there now.
+	n := r.scrape().of("memory_samples_total")
+	r.reaches(n+1, "memory_samples_total")
+	r.outside[0] = r.outsideNow()
+	r.end = r.scrape()
+	r.scrapes = float64(r.scraped)
+	r.outside[1] = r.outsideNow()
+	r.venue = r.emu.Stats()
+	if r.ledger, err = r.emu.Ledger().Entries(0); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // first reads the first n records of a journal.
@@ -354,7 +468,7 @@ func TestMetrics(t *testing.T) {
 	r.live()
 	for _, name := range slices.Sorted(maps.Keys(metricChecks)) {
 		t.Run(name, func(t *testing.T) {
-			if len(r.end.all(name)) == 0 {
+			if len(r.end.all(name)) == 0 && !r.absent(name) {
 				t.Fatalf("marketprism_%s is not in the scrape", name)
 			}
 			metricChecks[name](&check{t, r})
@@ -399,19 +513,85 @@ func TestMetricsOfLoss(t *testing.T) {
 	c.between(passed, 2, 30, "sink_lag_seconds", "sink", lake)
 	c.equal(passed, 0, "sink_dropped_total", "sink", top)
 	mend()
-	// What is gone is dropped; a batch that was being read when it went is
-	// refused, which ends the sink. Either is told.
-	end := r.until("the loss to be told", func(s scrape) bool {
-		return s.of("sink_dropped_total", "sink", lake)+s.of("sink_refused_total", "sink", lake) > 0
-	})
-	c.between(end, 0, 1, "sink_refused_total", "sink", lake)
-	c.equal(end, 0, "sink_refused_total", "sink", top)
-	if n, have := end.of("flow_records_total"), end.of("sink_records_total", "sink", lake); have >= n {
-		t.Errorf("the sink got %v records of %v, some were dropped", have, n)
-	}
-	if err := r.cmd.Process.Kill(); err != nil { // a sink that has ended doesn't drain
+	// What is gone is dropped, whether the driver found it gone or the plugin
+	// while it read; the sink goes on behind it.
+	r.reaches(1, "sink_dropped_total", "sink", lake)
+	r.reaches(passed.of("sink_rolls_total", "sink", lake)+3, "sink_rolls_total", "sink", lake)
+	// Checkpoints can't be written.
+	checkpoints := filepath.Join(r.dir, "data/feeds", metricsFeed, "checkpoints")
+	if err := errors.Join(os.Rename(checkpoints, checkpoints+".away"), os.WriteFile(checkpoints, nil, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	<-r.exited
-	r.cmd = nil
+	r.reaches(1, "checkpoint_errors_total")
+	if err := errors.Join(os.Remove(checkpoints), os.Rename(checkpoints+".away", checkpoints)); err != nil {
+		t.Fatal(err)
+	}
+	// The plugin stands still until half of the journal waits for it: connections
+	// are held then.
+	s, _ := r.status()
+	c.equal(passed, 0, "runtime_holds_total")
+	r.kill(s.Feeds[0].Plugin.Pid, syscall.SIGSTOP)
+	held := r.reaches(1, "runtime_holds_total", "feed", metricsFeed)
+	c.between(held, 4<<20, 8<<20, "flow_lag_bytes")
+	r.kill(s.Feeds[0].Plugin.Pid, syscall.SIGCONT)
+	end := r.settled()
+	c.equal(end, 0, "sink_refused_total")
+	r.terminate()
+	dropped := r.dropped()
+	if n := float64(len(dropped)); n < end.of("sink_dropped_total", "sink", lake) {
+		t.Errorf("%v drops are in the log, %v were counted", n, end.of("sink_dropped_total", "sink", lake))
+	}
+	have, _ := r.lake()
+	lost, kept := 0, 0
+	for p, n := range have {
+		if n != 1 {
+			t.Fatalf("in the lake %d times: %+v", n, p)
+		}
+	}
+	rd, err := shm.OpenReader(filepath.Join(r.dir, "data/feeds", metricsFeed, "records"), 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rd.Close()
+	for {
+		rec, ok, err := rd.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			break
+		}
+		if rec.Kind >= wire.KindDefine {
+			continue
+		}
+		v := market.View(rec.Payload)
+		in := have[place{v.Pos(), v.Index(), v.Kind(), v.Key()}] > 0
+		gone := slices.ContainsFunc(dropped, func(d [2]uint64) bool { return d[0] <= rec.Pos && rec.Pos < d[1] })
+		switch {
+		case in && gone || !in && !gone:
+			t.Fatalf("the record at %d is in the lake: %v; it was dropped: %v", rec.Pos, in, gone)
+		case in:
+			kept++
+		default:
+			lost++
+		}
+	}
+	if kept == 0 {
+		t.Error("behind the loss nothing was written")
+	}
+	t.Logf("%d drops; of what the journal still holds %d records are in the lake, %d were dropped", len(dropped), kept, lost)
+}
+
+// dropped are the ranges of the lake that the log says are lost.
+func (r *metricsRun) dropped() (ranges [][2]uint64) {
+	for line := range bytes.Lines(r.log.Bytes()) {
+		var l struct {
+			Sink, Journal, Message string
+			From, To               uint64
+		}
+		if json.Unmarshal(line, &l) == nil && l.Sink == lake && strings.HasPrefix(l.Message, "records were dropped for this sink") {
+			ranges = append(ranges, [2]uint64{l.From, l.To})
+		}
+	}
+	return ranges
 }

@@ -26,7 +26,7 @@ func runCommand(g *global) *cobra.Command {
 	var duration, drain time.Duration
 	var restarts int
 	var backoff time.Duration
-	var quiet, untimed bool
+	var quiet, untimed, unmonitored bool
 	var profile string
 	var mem memoryRun
 	c := &cobra.Command{Use: "run FILE|DIRECTORY", Short: "Collect: run a pipeline until it is stopped",
@@ -48,7 +48,7 @@ a pipeline that is invalid is told and changes nothing.`,
 			if err := report(g, diags); err != nil {
 				return err
 			}
-			o := runOptions{plan: pl, proxy: p.Settings.Proxy, log: log, duration: duration, drain: drain, load: f.loader(args[0], log), untimed: untimed, memory: mem.options(),
+			o := runOptions{plan: pl, proxy: p.Settings.Proxy, log: log, duration: duration, drain: drain, load: f.loader(args[0], log), untimed: untimed, unmonitored: unmonitored, memory: mem.options(),
 				host: host.Options{Restart: host.Budget{Restarts: restarts, MaxBackoff: backoff}}}
 			if !quiet && term.IsTerminal(int(os.Stderr.Fd())) && g.logFormat != "json" {
 				o.progress = newProgress(os.Stderr, colour(g, os.Stderr))
@@ -72,22 +72,25 @@ a pipeline that is invalid is told and changes nothing.`,
 	c.Flags().DurationVar(&backoff, "plugin-backoff", 0, "longest wait before a plugin is started again (10s if 0)")
 	c.Flags().BoolVar(&untimed, "untimed", false, "take no latencies of records: what they cost is the difference")
 	_ = c.Flags().MarkHidden("untimed")
+	c.Flags().BoolVar(&unmonitored, "no-monitoring", false, "watch nothing, only count: what monitoring costs is the difference")
+	_ = c.Flags().MarkHidden("no-monitoring")
 	mem.add(c)
 	c.Flags().BoolVar(&quiet, "quiet", false, "no progress on the terminal")
 	return c
 }
 
 type runOptions struct {
-	plan     *plan.Plan
-	proxy    string
-	log      zerolog.Logger
-	host     host.Options
-	duration time.Duration
-	drain    time.Duration
-	progress *progress
-	load     func(context.Context) (*plan.Plan, string, pipefile.Diagnostics) // reads the pipeline again; nil: it can't be
-	untimed  bool
-	memory   engine.MemoryOptions
+	plan        *plan.Plan
+	proxy       string
+	log         zerolog.Logger
+	host        host.Options
+	duration    time.Duration
+	drain       time.Duration
+	progress    *progress
+	load        func(context.Context) (*plan.Plan, string, pipefile.Diagnostics) // reads the pipeline again; nil: it can't be
+	untimed     bool
+	unmonitored bool
+	memory      engine.MemoryOptions
 }
 
 // loader reads the same pipeline again, with the same variables.
@@ -137,7 +140,7 @@ func runPlan(ctx context.Context, o runOptions) error {
 	}
 	limit := limitMemory()
 	e, err := engine.New(engine.Options{Plan: o.plan, Proxy: o.proxy, Host: o.host, Logger: o.log, Metrics: telemetry.NewRegistry(),
-		Build: build(), WorkDir: wd, Drain: o.drain, Load: o.load, Untimed: o.untimed, Memory: o.memory})
+		Build: build(), WorkDir: wd, Drain: o.drain, Load: o.load, Untimed: o.untimed, Unmonitored: o.unmonitored, Memory: o.memory})
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/marketprism/marketprism/runtime/sched"
 )
 
 // Settings of the server.
@@ -270,7 +272,9 @@ func (s *Server) Run(ctx context.Context) error {
 	srv := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: s.headerTime, ReadTimeout: s.readTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
 		ErrorLog: stdlog.New(s.s.Logger, "", 0)}
 	done := make(chan error, 1)
-	go func() { done <- srv.Serve(limitConns(s.ln, maxConns)) }()
+	g, _ := sched.NewSet(context.WithoutCancel(ctx), "")
+	defer g.Wait() //nolint:errcheck // it says what done does
+	g.Go("accept", func(context.Context) error { done <- srv.Serve(limitConns(s.ln, maxConns)); return nil })
 	select {
 	case err := <-done:
 		return fmt.Errorf("admin: %w", err)

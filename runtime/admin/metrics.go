@@ -11,7 +11,7 @@ import (
 var (
 	layer     = telemetry.NewLayer("admin")
 	mRequests = layer.Counter(telemetry.Changed, "requests_total", "Requests that the admin endpoints answered; many 4xx or 5xx mean a scraper or a tool that is set up wrongly.", "route", "code")
-	mRefused  = layer.Counter(telemetry.Changed, "refused_total", "Requests refused for their token or their host name; if it grows, somebody knows the address and not the token.", "wrong")
+	mRefused  = layer.Counter(telemetry.Changed, "refused_total", "Requests refused for their token or their host name; if it grows, somebody knows the address and not the token.", "reason")
 )
 
 // Descs are all the metrics that this package reports.

@@ -172,6 +172,14 @@ func (b *Book) Apply(v market.View, emit func(market.View)) Outcome {
 	return out
 }
 
+// Ahead says whether a delta does not follow the state in force yet: another
+// one, that comes by another connection perhaps, belongs between.
+func (b *Book) Ahead(v market.View) bool {
+	return b.inForce && v.Kind() == market.KindBookDelta && v.Flags()&(market.FlagReset|market.FlagEnd) == 0 &&
+		b.rule.Snapshot != source.SnapshotEach && b.rule.Sequence.Kind != source.SequenceNone && v.Seq() != market.None &&
+		b.judge(v) == VerdictGap
+}
+
 // unsynced holds or emits a delta that came while no snapshot is in force.
 func (b *Book) unsynced(v market.View, emit func(market.View), out *Outcome) Verdict {
 	if !waits(b.rule.Snapshot) {

@@ -23,8 +23,9 @@
 // first frame stands behind all that the old connection had on its way. Responses to
 // snapshots, polls and catalogues carry connection 0.
 //
-// Ownership: payloads handed to Journal.Append are the connection's own buffer
-// and are overwritten by the next frame; Append copies.
+// Ownership: payloads handed to Journal.Append are a leased buffer, which the
+// next frame overwrites; Append copies. A reader returns its buffer when it ends,
+// a request that of its body when it is journalled.
 //
 // A slow consumer costs nothing here: readers append to the journal and ring,
 // they wait for nobody. A slow journal stops the socket reader, and the venue
@@ -42,6 +43,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/marketprism/marketprism/runtime/pool"
 	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/schema"
 	"github.com/marketprism/marketprism/sdk/source"
@@ -81,7 +83,7 @@ type EventKind string
 // The events.
 const (
 	EventOpen        EventKind = "open"         // a connection was opened
-	EventSubscribed  EventKind = "subscribed"   // a connection's subscriptions (Subs) are acknowledged
+	EventSubscribed  EventKind = "subscribed"   // subscriptions (Subs) of a connection are acknowledged: its first ones together, later ones as they are added
 	EventClose       EventKind = "close"        // a connection was closed
 	EventConnect     EventKind = "connect"      // a connection could not be opened; it is tried again
 	EventReplace     EventKind = "replace"      // a replacement is being opened beside a live connection
@@ -126,7 +128,8 @@ type Settings struct {
 	Frames   Journal
 	Budgets  *Budgets // shared by all feeds of the process
 	Logger   zerolog.Logger
-	Events   func(Event) // may be called from any goroutine and must not block; nil: log only
+	Buffers  *pool.Slices[byte] // of readers and of HTTP bodies; nil: the feed's own
+	Events   func(Event)        // may be called from any goroutine and must not block; nil: log only
 
 	Latency Latency       // Balanced if empty
 	Gather  time.Duration // of Balanced, 2 ms if 0
@@ -227,6 +230,11 @@ func (s *Settings) check() error {
 	}
 	if s.MaxBody == 0 {
 		s.MaxBody = 15 << 20
+	}
+	if s.Buffers == nil {
+		var err error
+		s.Buffers, err = pool.NewSlices[byte](pool.SliceOptions{Name: "frames", Min: 4 << 10, Max: 16 << 20, MaxIdleBytes: 16 << 20})
+		return err
 	}
 	return nil
 }

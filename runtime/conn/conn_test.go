@@ -460,7 +460,13 @@ func start(t testing.TB, s Settings, subs []source.Subscription) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	go func() { r.done <- f.Run(ctx) }()
-	t.Cleanup(func() { r.stop(); s.Budgets.Close() })
+	t.Cleanup(func() {
+		r.stop()
+		s.Budgets.Close()
+		if err := f.set.Buffers.Close(); err != nil { // of a feed that ended nothing is leased
+			t.Error(err)
+		}
+	})
 	return r
 }
 

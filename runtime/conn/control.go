@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -114,8 +115,14 @@ func (l *link) control() error {
 		// Said before the slot knows that we are ready: the streams have their new
 		// carrier before the old one's InputClose.
 		if !l.scripted.IsZero() && l.unacked == 0 && !l.announced {
-			l.announced = true
-			l.f.event(Event{Kind: EventSubscribed, Conn: l.num, Detail: fmt.Sprintf("%d subscriptions", len(l.active)), Subs: l.subscribed()})
+			l.announced, l.added = true, nil
+			l.f.event(Event{Kind: EventSubscribed, Conn: l.num, Detail: fmt.Sprintf("%d subscriptions", len(l.active)), Subs: l.subscribed(nil)})
+		}
+		if l.announced && len(l.added) > 0 && len(l.queue) == 0 && l.unacked == 0 {
+			if subs := l.subscribed(l.added); len(subs) > 0 { // none, if they were refused or dropped again
+				l.f.event(Event{Kind: EventSubscribed, Conn: l.num, Detail: fmt.Sprintf("%d more subscriptions", len(subs)), Subs: subs})
+			}
+			l.added = nil
 		}
 		if !l.scripted.IsZero() && !l.told && l.unacked == 0 && (seen > 0 || due(l.scripted.Add(readyWithout))) {
 			wait := l.scripted.Add(readyWithout)
@@ -393,7 +400,7 @@ func (l *link) render() {
 		return
 	}
 	l.rendering = true
-	go func() {
+	l.slot.work.Go(l.name(" rendering"), func(context.Context) error {
 		r := rendering{add: add, drop: drop}
 		for _, half := range []struct {
 			keys  []subKey
@@ -424,13 +431,22 @@ func (l *link) render() {
 			}
 		}
 		l.rendered <- r // has room: one rendering at a time
-	}()
+		return nil
+	})
 }
 
 func (l *link) take(r rendering) error {
 	l.rendering = false
 	if r.err != nil {
 		return r.err // a new connection asks again, with backoff
+	}
+	for _, k := range r.add {
+		if !l.active[k] { // else it is renewed
+			if l.added == nil {
+				l.added = map[subKey]bool{}
+			}
+			l.added[k] = true
+		}
 	}
 	for _, k := range r.drop {
 		delete(l.active, k)
@@ -464,7 +480,7 @@ func (l *link) renew(due func(time.Time) bool, now time.Time) error {
 			}
 			continue
 		}
-		l.f.background(func() {
+		l.f.background(l.name(" renewal"), func() {
 			if _, err := l.f.do(l.ctx, *r.Request, l.num, 1, urgent); err != nil && l.ctx.Err() == nil {
 				l.f.count.requestErrors.Add(1)
 				l.f.event(Event{Kind: EventRequest, Conn: l.num, Detail: err.Error(), Err: err})
@@ -477,13 +493,14 @@ func (l *link) renew(due func(time.Time) bool, now time.Time) error {
 	return nil
 }
 
-// subscribed lists what the connection carries, in the feed's order.
-func (l *link) subscribed() []source.Subscription {
+// subscribed lists what the connection carries, in the feed's order: all of it,
+// or what is in only.
+func (l *link) subscribed(only map[subKey]bool) []source.Subscription {
 	l.f.mu.Lock()
 	defer l.f.mu.Unlock()
 	var out []source.Subscription
 	for _, k := range l.f.order {
-		if l.active[k] {
+		if l.active[k] && (only == nil || only[k]) {
 			out = append(out, l.f.streams[k])
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/marketprism/marketprism/runtime/sched"
 	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
@@ -45,10 +46,10 @@ type Feed struct {
 	baseAt atomic.Uint32
 	wake   chan struct{}
 	polls  chan struct{} // wakes the poller
-	cancel context.CancelCauseFunc
 
 	mu       sync.Mutex
-	ctx      context.Context // of Run; nil before
+	ctx      context.Context // of Run, and of work; nil before
+	work     *sched.Group    // all goroutines
 	stopped  error
 	next     uint32 // connection number
 	streams  map[subKey]source.Subscription
@@ -59,8 +60,7 @@ type Feed struct {
 	openedBy map[string]uint64 // connections, by class
 	links    map[uint32]*link
 	pending  map[subKey]bool // snapshots on their way
-	work     sync.WaitGroup
-	busy     chan struct{} // HTTP requests at a time
+	busy     chan struct{}   // HTTP requests at a time
 }
 
 // New checks the settings. It starts nothing.
@@ -84,34 +84,41 @@ func New(s Settings) (*Feed, error) {
 // have returned. It returns nil after a drain, and an error of kind fault.Stop
 // when no retry can help. A feed runs once.
 func (f *Feed) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	f.mu.Lock()
 	if f.ctx != nil {
 		f.mu.Unlock()
 		return fmt.Errorf("conn: %s: the feed ran before", f.name)
 	}
-	f.ctx, f.cancel = ctx, cancel
+	f.work, ctx = sched.NewGroup(ctx, "")
+	f.ctx = ctx
 	f.mu.Unlock()
 	if host := f.set.plain(); host != "" {
 		f.event(Event{Kind: EventWarning, Detail: "the url attributes leave TLS out on the way to " + host})
 	}
-	f.work.Go(func() { f.catalogue(ctx) })
-	f.work.Go(func() { f.poll(ctx) })
+	f.spawn("catalogue", func() { f.catalogue(ctx) })
+	f.spawn("polls", func() { f.poll(ctx) })
 	for ctx.Err() == nil {
-		f.reconcile(ctx)
+		f.reconcile()
 		select {
 		case <-f.wake:
 		case <-ctx.Done():
 		}
 	}
-	f.mu.Lock()   // who starts work holds it and looks at ctx: from here on nobody does
-	f.mu.Unlock() //nolint:staticcheck // the empty section is the barrier
-	f.work.Wait()
+	f.mu.Lock()          // who starts work holds it and looks at ctx: from here on nobody does
+	f.mu.Unlock()        //nolint:staticcheck // the empty section is the barrier
+	err := f.work.Wait() // a panic: it has ended all the others
 	f.set.Frames.Ring()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.stopped
+	if f.stopped != nil {
+		return f.stopped
+	}
+	return err
+}
+
+// spawn runs work in a goroutine that Run waits for.
+func (f *Feed) spawn(name string, work func()) {
+	f.work.Go(name, func(context.Context) error { work(); return nil })
 }
 
 // closed says whether new work is refused. f.mu is held.
@@ -123,10 +130,10 @@ func (f *Feed) fail(err error) {
 	if f.stopped == nil && !f.closed() {
 		f.stopped = err
 	}
-	cancel := f.cancel
+	work := f.work
 	f.mu.Unlock()
-	if cancel != nil {
-		cancel(err)
+	if work != nil {
+		work.Cancel(err)
 	}
 }
 
@@ -184,7 +191,7 @@ func (f *Feed) SetSubscriptions(subs []source.Subscription) error {
 
 // reconcile deals the subscriptions to slots: what a slot has stays there, what
 // is new goes to the first slot of its class with room, then to new slots.
-func (f *Feed) reconcile(ctx context.Context) {
+func (f *Feed) reconcile() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	placed := make(map[subKey]bool, len(f.order))
@@ -230,7 +237,7 @@ func (f *Feed) reconcile(ctx context.Context) {
 		switch {
 		case s.ended:
 		case !s.running:
-			s.start(ctx)
+			s.start()
 		default:
 			s.nudge()
 		}

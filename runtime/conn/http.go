@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/marketprism/marketprism/runtime/pool"
 	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -20,6 +22,9 @@ var (
 	// errBreaker is a poll that was not made, since the host's breaker is open.
 	errBreaker = errors.New("the host's breaker is open")
 )
+
+// httpPrefix is room for what source.AppendHTTP puts beside address and body.
+const httpPrefix = 16
 
 // call is a request with what decides about its turn.
 type call struct {
@@ -37,7 +42,8 @@ func (f *Feed) do(ctx context.Context, r source.Request, conn uint32, weight, pr
 
 // exchange performs a request by the way out that has room for it, under its
 // budget, and journals the response. An error says what to do next by its kind;
-// the response is returned beside it where there is one. While the host's breaker
+// the response is returned beside it where there is one, its body for a session
+// alone. While the host's breaker
 // is open polls fail, everything else waits.
 func (f *Feed) exchange(ctx context.Context, c call) (source.Reply, error) {
 	if c.Sign != nil {
@@ -51,7 +57,13 @@ func (f *Feed) exchange(ctx context.Context, c call) (source.Reply, error) {
 	if err != nil {
 		return source.Reply{}, fault.Errorf(fault.Skip, "conn: %s: %w", f.name, err)
 	}
-	var resp HTTPResponse
+	lent, copied := f.set.Buffers.Lease(readBuffer), pool.Buf[byte]{}
+	defer func() { lent.Return(); copied.Return() }()
+	resp := HTTPResponse{Body: lent.Slice()[:0]}
+	resp.grow = func(dst []byte, n int) []byte {
+		lent = f.set.Buffers.Grow(lent, len(dst), n)
+		return lent.Slice()[:len(dst)]
+	}
 	stats := f.http.of(c.purpose)
 	asked := time.Now()
 	w, err := f.send(ctx, &c, &q, &resp, to, func(sent time.Time) { f.http.queue.Observe(sent.Sub(asked)); asked = sent })
@@ -68,11 +80,17 @@ func (f *Feed) exchange(ctx context.Context, c call) (source.Reply, error) {
 			w.weight.observe(now, used)
 		}
 	}
-	reply := source.Reply{Status: resp.Status, Body: resp.Body}
+	reply := source.Reply{Status: resp.Status}
+	if c.purpose == "" { // a session's goes on to the plugin
+		reply.Body = bytes.Clone(resp.Body)
+	}
 	if arrived, ok := ctx.Value(arrivedKey{}).(func()); ok && resp.Status/100 == 2 {
 		arrived()
 	}
-	if err := f.append(source.InputHTTP, c.conn, now, source.AppendHTTP(nil, resp.Status, c.URL, resp.Body)); err != nil {
+	copied = f.set.Buffers.Lease(len(c.URL) + len(resp.Body) + httpPrefix)
+	payload := source.AppendHTTP(copied.Slice()[:0], resp.Status, c.URL, resp.Body)
+	copied.Keep(payload)
+	if err := f.append(source.InputHTTP, c.conn, now, payload); err != nil {
 		return reply, err
 	}
 	f.set.Frames.Ring()

@@ -383,3 +383,21 @@ func TestHTTPMetrics(t *testing.T) {
 		t.Errorf("WebSockets: %v", n)
 	}
 }
+
+// TestBreakerMetrics has a host fail until it is left alone.
+func TestBreakerMetrics(t *testing.T) {
+	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+		v.http = func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusInternalServerError) }
+		f := start(t, s, nil)
+		for range breakerLeast {
+			f.exchange(t.Context(), call{Request: source.Request{URL: "https://venue.test/x"}, purpose: source.PurposeSnapshot})
+		}
+		m := values(t, f.Report, s.Budgets.Report)
+		for k, want := range map[string]float64{"breaker_state testex,direct,venue.test": 2, "breaker_opens_total testex,direct,venue.test": 1,
+			"http_requests_total testex-spot,snapshot,server_error": breakerLeast} {
+			if got, ok := m[k]; !ok || got != want {
+				t.Errorf("%s is %v (%v), want %v", k, got, ok, want)
+			}
+		}
+	})
+}

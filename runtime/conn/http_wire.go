@@ -469,8 +469,12 @@ func (w *wire) nextChunk() error {
 var inflaters sync.Pool // of *gzip.Reader
 
 // readAll appends a body to dst, inflated where gz says so, within limit bytes
-// and a sane ratio. size is what is expected, -1 if nothing is known.
-func readAll(dst []byte, body io.Reader, gz bool, size int64, limit int) ([]byte, error) {
+// and a sane ratio. size is what is expected, -1 if nothing is known. grow gives
+// room for n bytes, with what is in a slice; nil: the allocator does.
+func readAll(dst []byte, body io.Reader, gz bool, size int64, limit int, grow func(dst []byte, n int) []byte) ([]byte, error) {
+	if grow == nil {
+		grow = func(dst []byte, n int) []byte { return append(make([]byte, 0, n), dst...) }
+	}
 	var raw *counting
 	if gz {
 		raw = &counting{r: body}
@@ -492,11 +496,11 @@ func readAll(dst []byte, body io.Reader, gz bool, size int64, limit int) ([]byte
 	}
 	start := len(dst)
 	if want := start + int(max(size, 511)) + 1; cap(dst) < want { // one more, so that the end is seen without growth
-		dst = append(make([]byte, 0, want), dst...)
+		dst = grow(dst, want)
 	}
 	for {
 		if len(dst) == cap(dst) {
-			dst = append(dst, 0)[:len(dst)]
+			dst = grow(dst, len(dst)+len(dst)/2+512)
 		}
 		n, err := body.Read(dst[len(dst):cap(dst)])
 		dst = dst[:len(dst)+n]

@@ -58,8 +58,8 @@ func TestHalfOpenConnectionIsReplaced(t *testing.T) {
 				if n := count(source.InputClose, "no sign of life for 1m0s")(r.mem.all()); n != 1 {
 					t.Errorf("closed %d times for silence:\n%s", n, dump(r.mem.all()))
 				}
-				if r.Metrics().HeartbeatTimeout == 0 {
-					t.Error("not counted")
+				if m := values(t, r.Report); m["heartbeat_timeouts_total testex-spot"] != 1 || m["closes_total testex-spot,silence"] != 1 {
+					t.Errorf("counted as %v", m)
 				}
 			})
 		})
@@ -344,6 +344,9 @@ func TestStaleByDataNotByHeartbeat(t *testing.T) {
 		ev := r.seen(EventStale)
 		if len(ev) != 1 || ev[0].Conn != 1 {
 			t.Errorf("stale: %v", ev)
+		}
+		if m := values(t, r.Report); m["stale_total testex-spot"] != 1 || m["replacements_total testex-spot,stale"] != 1 {
+			t.Errorf("counted as %v", m)
 		}
 		if n := count(source.InputClose, "replaced: stale: no data for")(mem.all()); n != 1 {
 			t.Errorf("not replaced:\n%s", dump(mem.all()[:5]))

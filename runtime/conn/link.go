@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/marketprism/marketprism/runtime/pool"
 	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -63,9 +64,10 @@ type link struct {
 	rendered  chan rendering
 	rendering bool // one is on its way
 	scripted  time.Time
-	told      bool      // the slot knows that we are ready
-	announced bool      // EventSubscribed was given
-	data      time.Time // control saw the first data
+	told      bool            // the slot knows that we are ready
+	announced bool            // EventSubscribed was given
+	added     map[subKey]bool // since then, and not acknowledged yet
+	data      time.Time       // control saw the first data
 	stale     time.Duration
 	paid      bool      // the first message's place in the budget is taken
 	settling  bool      // settle was set
@@ -74,7 +76,8 @@ type link struct {
 	messages  *window
 
 	// reader
-	buf       []byte
+	buf       []byte // lent's
+	lent      pool.Buf[byte]
 	quiet     int // frames since the buffer was needed large
 	inFrame   bool
 	parsed    int // frames since the last burst
@@ -168,6 +171,9 @@ func newLink(ctx context.Context, s *slot, address string, priority int) (*link,
 	return l, nil
 }
 
+// name is that of a goroutine of the link.
+func (l *link) name(of string) string { return fmt.Sprintf("connection %d%s", l.num, of) }
+
 func (l *link) errorf(format string, args ...any) error {
 	return fmt.Errorf("conn: %s: connection %d: "+format, append([]any{l.f.name, l.num}, args...)...)
 }
@@ -198,7 +204,11 @@ func (l *link) run() error {
 	defer release()
 	f.count.open.Add(1)
 	defer f.count.open.Add(-1)
-	go l.read()
+	l.slot.work.Go(l.name(" reader"), func(context.Context) error { l.read(); return nil })
+	defer func() { // after a panic of control: the reader must not go on alone
+		l.ws.Close()
+		<-l.done
+	}()
 	err = l.control()
 	code, why, reason := websocket.CloseNormalClosure, "", closeError
 	if c := context.Cause(l.ctx); l.ctx.Err() != nil {

@@ -35,13 +35,13 @@ func (f *Feed) subsOf(keys []subKey) []source.Subscription {
 }
 
 // background starts work that Run waits for; after the feed ended it does nothing.
-func (f *Feed) background(work func()) bool {
+func (f *Feed) background(name string, work func()) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed() {
 		return false
 	}
-	f.work.Go(work)
+	f.spawn(name, work)
 	return true
 }
 
@@ -71,7 +71,7 @@ func (f *Feed) Snapshot(sub source.Subscription) {
 		})
 	}
 	ctx := context.WithValue(f.ctx, arrivedKey{}, arrived)
-	f.work.Go(func() {
+	f.spawn("snapshot "+sub.Symbol, func() {
 		defer arrived()
 		wanted := func() bool {
 			f.mu.Lock()
@@ -236,10 +236,10 @@ func (f *Feed) poll(ctx context.Context) {
 				} else {
 					p.busy = true
 					running++
-					go func() {
+					f.spawn("poll "+p.sub.Channel.String()+" "+p.sub.Symbol, func() {
+						defer func() { done <- k }()
 						f.insist(ctx, source.RequestFor{Purpose: source.PurposePoll, Subs: []source.Subscription{p.sub}}, later, 2, nil)
-						done <- k
-					}()
+					})
 				}
 			}
 			if p.next.Before(next) {

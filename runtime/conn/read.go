@@ -10,7 +10,7 @@ import (
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
-// read takes frames into the link's own buffer and appends each to the journal
+// read takes frames into a leased buffer and appends each to the journal
 // when its last byte is parsed. It allocates nothing beside gorilla's reader.
 func (l *link) read() {
 	defer close(l.done)
@@ -24,7 +24,13 @@ func (l *link) readFrames() error {
 	if limit <= 0 {
 		limit = defaultMaxFrame
 	}
-	l.buf = make([]byte, min(readBuffer, limit+1))
+	buffers := l.f.set.Buffers
+	l.lent = buffers.Lease(min(readBuffer, limit+1))
+	l.buf = l.lent.Slice()
+	defer func() {
+		l.buf = nil
+		l.lent.Return()
+	}()
 	// The library's own limit counts what is on the wire; it spares reading a
 	// frame that says it is too large. What is inflated is counted below.
 	l.ws.SetReadLimit(int64(limit))
@@ -44,10 +50,8 @@ func (l *link) readFrames() error {
 				if n > limit {
 					return l.tooLarge("a frame inflates to more than %d bytes", limit)
 				}
-				b := make([]byte, min(2*n, limit+1))
-				copy(b, l.buf)
-				l.buf = b
-				l.quiet = 0
+				l.lent = buffers.Grow(l.lent, n, min(2*n, limit+1))
+				l.buf, l.quiet = l.lent.Slice(), 0
 			}
 			m, err := r.Read(l.buf[n:])
 			n += m
@@ -89,7 +93,9 @@ func (l *link) readFrames() error {
 		l.readStamp = mono
 		l.parsed++
 		if l.quiet++; l.quiet > 1024 && len(l.buf) > 4*readBuffer {
-			l.buf = make([]byte, readBuffer) // a snapshot was large once
+			l.lent.Return() // a snapshot was large once
+			l.lent = buffers.Lease(readBuffer)
+			l.buf = l.lent.Slice()
 		}
 	}
 }

@@ -3,10 +3,12 @@ package conn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
+	"github.com/marketprism/marketprism/runtime/sched"
 	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -19,6 +21,7 @@ type slot struct {
 	f       *Feed
 	ep      source.Endpoint
 	id      int
+	work    *sched.Group // of run: its links
 	board   *board
 	wake    chan struct{}
 	ready   chan *link // a link has data
@@ -77,9 +80,9 @@ func newSlot(f *Feed, ep source.Endpoint) *slot {
 		asked: make(chan ask, 4), stopped: make(chan struct{}), patience: 1, strain: 1, subs: make(map[subKey]source.Subscription)}
 }
 
-func (s *slot) start(ctx context.Context) {
+func (s *slot) start() {
 	s.running = true
-	s.f.work.Go(func() { s.run(ctx) })
+	s.f.work.Go(fmt.Sprintf("slot %d", s.id), s.run)
 }
 
 func (s *slot) stop() { close(s.stopped) }
@@ -117,9 +120,8 @@ func (s *slot) snapshot() ([]subKey, []source.Subscription) {
 	return keys, subs
 }
 
-func (s *slot) run(ctx context.Context) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+func (s *slot) run(ctx context.Context) error {
+	s.work, ctx = sched.NewGroup(ctx, "")
 	s.retry, s.respare = time.NewTimer(0), time.NewTimer(time.Hour)
 	defer s.retry.Stop()
 	defer s.respare.Stop()
@@ -127,7 +129,7 @@ func (s *slot) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-s.stopped:
-			cancel(errors.New("no subscriptions left"))
+			s.work.Cancel(errors.New("no subscriptions left"))
 		case <-s.retry.C:
 			if s.next == nil && (s.cur == nil || s.why != "") {
 				s.begin(ctx)
@@ -147,14 +149,16 @@ func (s *slot) run(ctx context.Context) {
 		<-s.gone
 	}
 	s.carry(nil)
+	return s.work.Wait()
 }
 
 func (s *slot) launch(l *link) {
 	s.live++
-	go func() {
+	s.work.Go(l.name(""), func(context.Context) error {
+		defer func() { s.gone <- l }()
 		l.err = l.run()
-		s.gone <- l
-	}()
+		return nil
+	})
 }
 
 // begin starts the link that is to carry the subscriptions, or to replace the

@@ -156,6 +156,42 @@ func TestSubscriptionsWithAttributesAreDistinct(t *testing.T) {
 	})
 }
 
+// TestAddedSubscriptionsAreAnnounced: what is added to a live connection is told
+// when the venue has acknowledged it, by itself; what it refuses is not.
+func TestAddedSubscriptionsAreAnnounced(t *testing.T) {
+	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+		s.Renderer = &plugin{batch: 1, tokens: true}
+		v.ws = func(n int, ws *websocket.Conn, _ *http.Request) {
+			v.serve(n, ws, func(r request) []string {
+				switch {
+				case r.Args[0] == "trades:SYM3":
+					return []string{fmt.Sprintf(`{"reject":%q}`, r.ID)}
+				case r.Args[0] == "trades:SYM4":
+					time.Sleep(2 * time.Second)
+				}
+				return []string{fmt.Sprintf(`{"ack":%q}`, r.ID)}
+			})
+		}
+		all := subs(market.ChannelTrades, 5)
+		r := decoded(t, s, all[:2])
+		time.Sleep(time.Second)
+		if err := r.SetSubscriptions(all[1:]); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if ev := r.seen(EventSubscribed); len(ev) != 1 || len(ev[0].Subs) != 2 {
+			t.Errorf("before the acknowledgement: %+v", ev)
+		}
+		time.Sleep(10 * time.Second)
+		r.Resubscribe(all[2]) // it is carried already
+		time.Sleep(10 * time.Second)
+		ev := r.seen(EventSubscribed)
+		if len(ev) != 2 || len(ev[1].Subs) != 2 || ev[1].Subs[0].Symbol != "SYM2" || ev[1].Subs[1].Symbol != "SYM4" || ev[1].Conn != ev[0].Conn {
+			t.Errorf("%+v", ev)
+		}
+	})
+}
+
 func TestResubscribeTouchesOneSymbol(t *testing.T) {
 	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
 		all := subs(market.ChannelBook, 5)

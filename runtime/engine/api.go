@@ -32,6 +32,8 @@ func (e *Engine) routes() map[string]http.Handler {
 		"GET /api/v1/connections": answer(func(url.Values) (any, error) { return map[string]any{"connections": e.connections()}, nil }),
 		"GET /api/v1/gaps":        answer(e.gapList, "since", "feed"),
 		"GET /api/v1/streams":     answer(e.streamList, "feed", "venue", "channel", "symbol", "offset", "limit"),
+		"GET /api/v1/goroutines":  answer(e.goroutineList),
+		"GET /api/v1/pools":       answer(e.poolList),
 		"GET /api/v1/plan": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			p, _, _ := e.now()
 			admin.JSON(w, http.StatusOK, p)

@@ -108,7 +108,8 @@ func sameFeed(from *plan.Plan, a *plan.Feed, to *plan.Plan, b *plan.Feed) bool {
 
 func fix(p *plan.Plan, f *plan.Feed) fixed {
 	x := fixed{Process: processOf(p, wire.KindSource+"/"+f.Name)}
-	x.Feed = plan.Feed{Name: f.Name, Venue: f.Venue, Market: f.Market, Plugin: f.Plugin, Config: f.Config, HTTP: f.HTTP, Spec: f.Spec, Manifest: f.Manifest}
+	x.Feed = plan.Feed{Name: f.Name, Venue: f.Venue, Market: f.Market, Plugin: f.Plugin, Config: f.Config, HTTP: f.HTTP, Egress: f.Egress, Standby: f.Standby,
+		Spec: f.Spec, Manifest: f.Manifest}
 	for _, c := range f.Channels {
 		x.Channels = append(x.Channels, plan.Channel{Channel: c.Channel, Transport: c.Transport, Class: c.Class, PerMarket: c.PerMarket,
 			Derived: c.Derived, Kinds: c.Kinds, Config: c.Config, Spec: c.Spec})

@@ -56,6 +56,13 @@ type Options struct {
 	// they cost is the difference. A replay takes none.
 	Untimed bool
 	Memory  MemoryOptions
+	// Unmonitored leaves out all that only watches: the memory monitor, latencies
+	// of records, clocks of tasks, traces of leases, figures of single streams.
+	// What that costs is the difference. Counters are kept.
+	Unmonitored bool
+	// Unreturned is told at the end of leases that were not returned. They are
+	// logged in any case.
+	Unreturned func(error)
 	// Replay, if set, feeds the frames journals in place of connections; it is
 	// called once for each feed, and the engine drains when all have returned.
 	Replay func(ctx context.Context, feed string, j *journal.Journal) error
@@ -69,6 +76,7 @@ type Options struct {
 
 // Engine runs one plan.
 type Engine struct {
+	core
 	opt      Options
 	dir      string // the data directory, absolute: plugin processes work elsewhere
 	log      zerolog.Logger
@@ -107,6 +115,9 @@ func New(o Options) (_ *Engine, err error) {
 	if o.Drain == 0 {
 		o.Drain = 30 * time.Second
 	}
+	if o.Unmonitored {
+		o.Untimed, o.Memory.Off = true, true
+	}
 	e := &Engine{opt: o, plan: o.Plan, proxy: o.Proxy, log: o.Logger, started: time.Now(), exited: make(chan struct{}, 1),
 		reloads: make(chan *reload), ended: make(chan struct{})}
 	defer func() {
@@ -114,6 +125,9 @@ func New(o Options) (_ *Engine, err error) {
 			err = errors.Join(err, e.close())
 		}
 	}()
+	if err := e.openCore(); err != nil {
+		return nil, err
+	}
 	dir, err := filepath.Abs(o.Plan.DataDir)
 	if err != nil {
 		return nil, fmt.Errorf("engine: data directory: %w", err)
@@ -235,26 +249,15 @@ func newProcessor(p *plan.Processor, in plan.Selection, j flow.Journal) (flow.Pr
 	return nil, fmt.Errorf("engine: no processor %q in this version", p.Type)
 }
 
-// syncTables forces new instruments and the cursors of batches to the disk at an
-// interval.
-func (e *Engine) syncTables(ctx context.Context, every time.Duration) error {
-	t := time.NewTicker(every)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		if err := e.registry.Sync(); err != nil {
-			return err
-		}
-		if e.cursorsDirty.Swap(false) {
-			if err := e.cursors.Sync(); err != nil {
-				return err
-			}
-		}
+// syncTables forces new instruments and the cursors of batches to the disk.
+func (e *Engine) syncTables() error {
+	if err := e.registry.Sync(); err != nil {
+		return err
 	}
+	if e.cursorsDirty.Swap(false) {
+		return e.cursors.Sync()
+	}
+	return nil
 }
 
 // close releases what New opened.
@@ -276,6 +279,7 @@ func (e *Engine) close() error {
 		errs = append(errs, e.lock.Close())
 	}
 	e.cursors, e.registry, e.lock = nil, nil, nil
+	e.closeCore()
 	return errors.Join(errs...)
 }
 

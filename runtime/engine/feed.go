@@ -233,7 +233,7 @@ func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
 	}
 	s := flow.Settings{Venue: f.p.Venue, Market: f.p.Market, Channels: slices.Clone(f.p.Manifest.Channels), Depth: func(string) int { return bookDepth }, Registry: f.e.registry,
 		Frames: &f.at, Records: &patient{f, f.records}, DeriveBBO: derive, Logger: f.log,
-		Untimed: f.e.opt.Untimed || f.e.opt.Replay != nil}
+		Untimed: f.e.opt.Untimed || f.e.opt.Replay != nil, Unfigured: f.e.opt.Unmonitored}
 	if f.e.opt.Replay == nil {
 		s.Actions, s.LiveFrom = f, f.begun
 	}
@@ -403,8 +403,8 @@ func (f *feed) prepare(budgets *conn.Budgets, proxy string) error {
 	}
 	f.framesConn = &framesJournal{j: f.frames, full: f.diskFull, done: &f.lane.Counts.Next, max: f.backlog()}
 	f.conn, err = conn.New(conn.Settings{Venue: f.p.Venue, Spec: f.p.Spec, Channels: f.channelSpecs(), Config: f.p.Config, Renderer: f.src,
-		Frames: f.framesConn, Budgets: budgets, Logger: f.log, Events: f.event, Latency: conn.Latency(f.plan.Latency), Gather: gather,
-		Proxy: proxy, HTTP: conn.HTTPSettings{Egress: f.p.Egress}, CatalogueEvery: f.catalogueEvery()})
+		Frames: f.framesConn, Buffers: f.e.messages.Frames, Budgets: budgets, Logger: f.log, Events: f.event, Latency: conn.Latency(f.plan.Latency), Gather: gather,
+		Proxy: proxy, HTTP: conn.HTTPSettings{Egress: f.p.Egress}, CatalogueEvery: f.catalogueEvery(), Standby: f.p.Standby})
 	if err != nil {
 		return err
 	}

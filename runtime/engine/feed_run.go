@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/marketprism/marketprism/runtime/flow"
 	"github.com/marketprism/marketprism/runtime/host"
 	"github.com/marketprism/marketprism/runtime/journal"
+	"github.com/marketprism/marketprism/runtime/sched"
 	"github.com/marketprism/marketprism/sdk/source"
 	"github.com/marketprism/marketprism/sdk/wire/shm"
 )
@@ -22,14 +22,14 @@ func (f *feed) run(hard context.Context, stop <-chan struct{}) error {
 	ctx, cancel := context.WithCancel(hard)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { f.ended.Store(true) })()
-	g, gctx := errgroup.WithContext(ctx)
+	g, gctx := sched.NewGroup(ctx, "")
 	bg, bgCancel := context.WithCancel(ctx) // ends after the lane has drained
 	defer bgCancel()
 	for _, j := range f.allJournals() {
-		g.Go(func() error { return j.Run(bg) })
+		g.Go("journal "+filepath.Base(j.Dir()), func(context.Context) error { return j.Run(bg) })
 	}
-	g.Go(func() error {
-		err := f.src.Run(bg)
+	g.Go("plugin", func(at context.Context) error {
+		err := f.src.Run(sched.Placed(bg, at))
 		if q := new(host.QuarantineError); errors.As(err, &q) {
 			_ = note(f.frames, source.InputNote, 0, flow.Note{Note: flow.NoteQuarantine, Detail: err.Error()}) // reported below as well
 		}
@@ -41,10 +41,10 @@ func (f *feed) run(hard context.Context, stop <-chan struct{}) error {
 	var connErr error // set before refused is closed
 	f.setState("running")
 	if f.conn != nil {
-		g.Go(func() error { f.tickTimers(collecting); return nil })
-		g.Go(func() error {
+		g.Go("timer", func(context.Context) error { f.tickTimers(collecting); return nil })
+		g.Go("connections", func(at context.Context) error {
 			defer close(connDone)
-			err := f.conn.Run(collecting)
+			err := f.conn.Run(sched.Placed(collecting, at))
 			if err != nil && collecting.Err() == nil {
 				connErr = err
 				close(refused) // what was read is drained, as at an orderly end
@@ -55,11 +55,11 @@ func (f *feed) run(hard context.Context, stop <-chan struct{}) error {
 		close(connDone)
 	}
 	drained := make(chan struct{})
-	g.Go(func() error {
+	g.Go("lane", func(ctx context.Context) error {
 		defer bgCancel()
-		return f.runLane(gctx, drained)
+		return f.runLane(ctx, drained)
 	})
-	g.Go(func() error {
+	g.Go("drain", func(context.Context) error {
 		select {
 		case <-stop:
 		case <-refused:
@@ -112,61 +112,80 @@ func (f *feed) tickTimers(ctx context.Context) {
 
 // runLane is the feed's event loop.
 func (f *feed) runLane(ctx context.Context, drained <-chan struct{}) error {
-	var b host.Batch
-	unblock := context.AfterFunc(ctx, f.src.Interrupt)
-	defer unblock()
-	go func() { // the lane sleeps in Wait: draining must wake it
-		select {
-		case <-drained:
-			f.src.Interrupt()
-		case <-ctx.Done():
-		}
-	}()
-	draining := false
-	for ctx.Err() == nil {
-		if err := f.src.Poll(&b, pollBytes); err != nil {
-			return err
-		}
-		for i := range b.Entries {
-			e := &b.Entries[i]
-			if err := f.lane.Process(b.Generation, e.Pos, e.Next, e.Data); err != nil {
-				if errors.Is(err, flow.ErrPlugin) {
-					f.src.Reject(err)
-					break
-				}
-				return err
-			}
-		}
-		f.lane.Decoded(b.Upto)
-		if len(b.Entries) > 0 {
-			f.ring()
-			caughtUp := f.checkpointAt < f.begun && f.lane.Next() >= f.begun // the next restart need not derive all that again
-			if caughtUp || f.lane.Next() >= f.checkpointAt+uint64(f.checkpoint) {
-				if err := f.writeCheckpoint(); err != nil {
-					f.log.Error().Err(err).Msg("checkpoint failed: a restart begins at the one before")
-				}
-			}
-			continue
-		}
-		if !draining {
-			select {
-			case <-drained:
-				draining = true
-			default:
-			}
-		}
-		if draining && f.lane.Next() >= f.frames.Tail() {
-			f.ring()
-			return f.writeCheckpoint()
-		}
-		wait := time.Duration(0)
-		if draining {
-			wait = 20 * time.Millisecond
-		}
-		f.src.Wait(wait)
+	w := laneWork{feed: f}
+	l := f.e.sched.NewLane(sched.LaneSettings{Name: f.p.Name, Batch: sched.TunerSettings{Min: pollBytes, Max: pollBytes},
+		NoSpin: true, StuckAfter: laneStuck}, &w)
+	err := l.Run(ctx, drained)
+	if w.err != nil {
+		return w.err
 	}
-	return ctx.Err()
+	return err
 }
+
+// laneStuck is how long a turn of a lane may take; it handles pollBytes at most.
+const laneStuck = 5 * time.Second
+
+// laneWork is what the feed's lane does. It doesn't spin: the plugin rings only
+// for a lane that sleeps, and whoever waits a little finds more.
+type laneWork struct {
+	*feed
+	b    host.Batch
+	upto shm.Position
+	err  error
+}
+
+// Poll implements sched.Work, in bytes.
+func (w *laneWork) Poll(budget int) (n int, err error) {
+	f, b := w.feed, &w.b
+	defer func() { w.err = err }()
+	if err := f.src.Poll(b, budget); err != nil {
+		return 0, err
+	}
+	for i := range b.Entries {
+		e := &b.Entries[i]
+		if err := f.lane.Process(b.Generation, e.Pos, e.Next, e.Data); err != nil {
+			if errors.Is(err, flow.ErrPlugin) {
+				f.src.Reject(err)
+				break
+			}
+			return n, err
+		}
+		n += len(e.Data)
+	}
+	f.lane.Decoded(b.Upto)
+	if b.Upto != w.upto { // frames that gave no record are work as well
+		w.upto = b.Upto
+		n = max(n, 1)
+	}
+	if len(b.Entries) == 0 {
+		return n, nil
+	}
+	f.ring()
+	caughtUp := f.checkpointAt < f.begun && f.lane.Next() >= f.begun // the next restart need not derive all that again
+	if caughtUp || f.lane.Next() >= f.checkpointAt+uint64(f.checkpoint) {
+		if err := f.writeCheckpoint(); err != nil {
+			f.log.Error().Err(err).Msg("checkpoint failed: a restart begins at the one before")
+		}
+	}
+	return max(n, 1), nil
+}
+
+// Idle implements sched.Work.
+func (w *laneWork) Idle(draining bool) (done bool, err error) {
+	if !draining || w.lane.Next() < w.frames.Tail() {
+		return false, nil
+	}
+	w.ring()
+	err = w.writeCheckpoint()
+	w.err = err
+	return true, err
+}
+
+// Wait implements sched.Work.
+func (w *laneWork) Wait(d time.Duration) { w.src.Wait(d) }
+
+// Interrupt implements sched.Work.
+func (w *laneWork) Interrupt() { w.src.Interrupt() }
 
 // ring ends a burst: readers of what it made are woken.
 func (f *feed) ring() {

@@ -17,8 +17,8 @@ const MemoryDir = "memory"
 // MemoryOptions configure the memory monitor.
 type MemoryOptions struct {
 	Off        bool
-	Thresholds memory.Thresholds // memory.Defaults() if zero
-	Pools      func() []memory.Pool
+	Thresholds memory.Thresholds    // memory.Defaults() if zero
+	Pools      func() []memory.Pool // beside the engine's own; may be nil
 }
 
 // openMemory makes the memory monitor of this engine, unless it is switched off.
@@ -27,7 +27,7 @@ func (e *Engine) openMemory() (err error) {
 		return nil
 	}
 	s := memory.Settings{Dir: filepath.Join(e.dir, MemoryDir), Thresholds: e.opt.Memory.Thresholds, Logger: e.log,
-		Plugins: e.memoryPlugins, Load: e.memoryLoad, Journals: e.memoryJournals, Batches: e.memoryBatches, Pools: e.opt.Memory.Pools}
+		Plugins: e.memoryPlugins, Load: e.memoryLoad, Journals: e.memoryJournals, Batches: e.memoryBatches, Pools: e.memoryPools}
 	e.memory, err = memory.New(s)
 	return err
 }

@@ -4,11 +4,12 @@ import (
 	"context"
 	"os"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/marketprism/marketprism/runtime/sched"
 )
 
 // Two habits of the Go scheduler cost a collector most of its CPU at a few
@@ -30,27 +31,30 @@ const (
 )
 
 // adaptProcs runs until ctx ends, and leaves all processors to the program.
-func adaptProcs(ctx context.Context) {
+func adaptProcs(ctx context.Context) error {
 	if os.Getenv("GOMAXPROCS") != "" || runtime.GOMAXPROCS(0) == 1 {
-		return
+		return nil
 	}
 	all := runtime.GOMAXPROCS(0)
-	var holder sync.WaitGroup
+	g, _ := sched.NewSet(context.WithoutCancel(ctx), "")
+	defer g.Wait() //nolint:errcheck // it returns none
+	var holder *sched.Child
 	var hold atomic.Bool
 	set := func(procs int, held bool) {
 		if hold.Load() && !held {
 			hold.Store(false)
-			holder.Wait()
+			<-holder.Done()
 		}
 		if runtime.GOMAXPROCS(0) != procs {
 			runtime.GOMAXPROCS(procs)
 		}
 		if held && !hold.Swap(true) {
-			holder.Go(func() {
+			holder = g.Go("holder", func(context.Context) error {
 				for hold.Load() {
 					rawSleep(procsHold)
 					runtime.Gosched()
 				}
+				return nil
 			})
 		}
 	}
@@ -62,7 +66,7 @@ func adaptProcs(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-t.C:
 		}
 		now, cpu := time.Now(), cpuTime()

@@ -5,4 +5,4 @@ package engine
 import "context"
 
 // adaptProcs leaves all processors to the program on other systems.
-func adaptProcs(context.Context) {}
+func adaptProcs(context.Context) error { return nil }

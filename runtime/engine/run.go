@@ -11,6 +11,8 @@ import (
 	"github.com/marketprism/marketprism/runtime/admin"
 	"github.com/marketprism/marketprism/runtime/pipefile"
 	"github.com/marketprism/marketprism/runtime/plan"
+	"github.com/marketprism/marketprism/runtime/sched"
+	"github.com/marketprism/marketprism/runtime/telemetry"
 )
 
 // running is a feed or a sink in the eyes of Run, whose goroutine alone uses it.
@@ -46,8 +48,8 @@ func (r *running) live() bool {
 type run struct {
 	*Engine
 	hard context.Context
-	work sync.WaitGroup // feeds, sinks, admin
-	back func()         // stops what runs beside them
+	work *sched.Group // feeds, sinks, admin
+	back func()       // stops what runs beside them
 
 	mu   sync.Mutex
 	errs []error
@@ -64,28 +66,30 @@ func (r *run) keep(err error) {
 func (r *run) startFeed(f *feed) {
 	ctx, kill := context.WithCancel(r.hard)
 	f.kill = kill
-	r.work.Go(func() {
+	r.work.Go("feed "+f.p.Name, func(at context.Context) error {
+		defer r.poked()
+		defer close(f.finished)
 		defer kill()
-		if err := f.run(ctx, f.stop); err != nil {
+		if err := f.run(sched.Placed(ctx, at), f.stop); err != nil {
 			f.log.Error().Err(err).Msg("feed ended")
 			r.keep(err)
 		}
-		close(f.finished)
-		r.poked()
+		return nil
 	})
 }
 
 func (r *run) startSink(d *sinkDriver) {
 	ctx, kill := context.WithCancel(r.hard)
 	d.kill = kill
-	r.work.Go(func() {
+	r.work.Go("sink "+d.p.Name, func(at context.Context) error {
+		defer r.poked()
+		defer close(d.finished)
 		defer kill()
-		if err := d.run(ctx, d.stop); err != nil && ctx.Err() == nil {
+		if err := d.run(sched.Placed(ctx, at), d.stop); err != nil && ctx.Err() == nil {
 			d.log.Error().Err(err).Msg("sink ended; its records stay in the journals until retention drops them")
 			r.keep(err)
 		}
-		close(d.finished)
-		r.poked()
+		return nil
 	})
 }
 
@@ -102,15 +106,14 @@ func (r *run) background(pl *plan.Plan) (stop func()) {
 	if r.opt.Replay != nil {
 		return func() {}
 	}
-	ctx, cancel := context.WithCancel(r.hard)
-	var work sync.WaitGroup
+	work, _ := sched.NewSet(r.hard, "")
 	if pl.Latency == pipefile.LatencyBalanced {
-		work.Go(func() { adaptProcs(ctx) })
+		work.Go("processors", adaptProcs)
 	}
 	if every, err := time.ParseDuration(pl.Sync); err == nil {
-		work.Go(func() { r.keep(r.syncTables(ctx, every)) })
+		work.Every("tables", sched.Every{Interval: every}, func(context.Context) error { return r.syncTables() })
 	}
-	return func() { cancel(); work.Wait() }
+	return func() { work.Cancel(nil); r.keep(work.Wait()) }
 }
 
 // serve runs the admin server until the returned function is called.
@@ -119,13 +122,11 @@ func (r *run) serve(a *admin.Server) (stop func()) {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(r.hard)
-	done := make(chan struct{})
-	r.work.Go(func() {
-		defer close(done)
+	c := r.work.Go("admin", func(at context.Context) error {
 		defer r.opt.Metrics.Add(a.Report)()
-		r.keep(a.Run(ctx))
+		return a.Run(sched.Placed(ctx, at))
 	})
-	return func() { cancel(); <-done }
+	return func() { cancel(); <-c.Done() }
 }
 
 // Run collects until ctx ends, then drains. hard, if it ends, cuts that short. It
@@ -133,24 +134,30 @@ func (r *run) serve(a *admin.Server) (stop func()) {
 func (e *Engine) Run(ctx, hard context.Context) error {
 	defer e.budgets.Close()
 	if e.opt.Metrics != nil {
-		defer e.opt.Metrics.Add(e.report)()
+		for _, rep := range []telemetry.Reporter{e.report, e.sched.Report, e.pools.Report} {
+			defer e.opt.Metrics.Add(rep)()
+		}
 	}
+	hard = e.sched.Context(hard)
+	core, _ := sched.NewSet(context.WithoutCancel(hard), "core")
+	e.runCore(core)
 	hard, cancelHard := context.WithCancelCause(hard)
 	defer cancelHard(nil)
-	r := &run{Engine: e, hard: hard}
+	r := &run{Engine: e}
+	r.work, r.hard = sched.NewSet(hard, "")
 	for _, f := range e.feeds {
 		r.startFeed(f)
 	}
 	for _, d := range e.sinks {
 		r.startSink(d)
 	}
-	watching, unwatch := context.WithCancel(hard)
+	watching, unwatch := context.WithCancel(r.hard)
 	defer unwatch()
 	if e.memory != nil {
 		if e.opt.Metrics != nil {
 			defer e.opt.Metrics.Add(e.memory.Report)()
 		}
-		r.work.Go(func() { r.keep(e.memory.Run(watching)) })
+		r.work.Go("memory", func(at context.Context) error { return e.memory.Run(sched.Placed(watching, at)) })
 	}
 	r.back = r.background(e.plan)
 	served := e.admin
@@ -158,11 +165,14 @@ func (e *Engine) Run(ctx, hard context.Context) error {
 	var replayed chan struct{}
 	if e.opt.Replay != nil {
 		replayed = make(chan struct{})
-		var feeding sync.WaitGroup
-		for _, f := range e.feeds {
-			feeding.Go(func() { r.keep(e.opt.Replay(hard, f.p.Name, f.frames)) })
-		}
-		r.work.Go(func() { feeding.Wait(); close(replayed) })
+		r.work.Go("replay", func(ctx context.Context) error {
+			defer close(replayed)
+			feeding, _ := sched.NewSet(ctx, "")
+			for _, f := range e.feeds {
+				feeding.Go(f.p.Name, func(ctx context.Context) error { return e.opt.Replay(ctx, f.p.Name, f.frames) })
+			}
+			return feeding.Wait()
+		})
 	}
 	for r.alive() {
 		select {
@@ -175,7 +185,7 @@ func (e *Engine) Run(ctx, hard context.Context) error {
 			if e.admin != served { // it listens elsewhere now; the old one answers what it was asked
 				old := stopServing
 				served, stopServing = e.admin, r.serve(e.admin)
-				r.work.Go(old)
+				r.work.Go("admin before", func(context.Context) error { old(); return nil })
 			}
 			continue
 		}
@@ -194,7 +204,9 @@ func (e *Engine) Run(ctx, hard context.Context) error {
 	stopServing()
 	unwatch()
 	r.back()
-	r.work.Wait()
+	r.keep(r.work.Wait())
+	core.Cancel(nil)
+	r.keep(core.Wait())
 	r.keep(e.close())
 	return errors.Join(r.errs...)
 }

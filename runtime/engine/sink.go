@@ -17,6 +17,7 @@ import (
 	"github.com/marketprism/marketprism/runtime/journal"
 	"github.com/marketprism/marketprism/runtime/pipefile"
 	"github.com/marketprism/marketprism/runtime/plan"
+	"github.com/marketprism/marketprism/runtime/sched"
 	"github.com/marketprism/marketprism/sdk/fault"
 	sinkapi "github.com/marketprism/marketprism/sdk/sink"
 	"github.com/marketprism/marketprism/sdk/wire"
@@ -92,6 +93,8 @@ type track struct {
 	again  time.Time    // not before: backoff
 	tries  int
 	stopAt shm.Position // where a drain ends
+	hole   shm.Position // what stands before it and isn't gathered is lost; 0: nothing is known to be
+	unsure bool         // the store may hold what the intent names
 	past   commits
 }
 
@@ -125,6 +128,7 @@ func (e *Engine) newSink(pl *plan.Plan, p *plan.Sink, feeds []*feed) (*sinkDrive
 			return nil, err
 		}
 		t := &track{name: in.Journal, feed: f, j: j, marks: marks, slot: slot, st: slot.Load()}
+		t.unsure = t.intends()
 		if t.st.Journal != j.ID() { // a journal that was moved away and made anew, or the first start
 			t.st = journal.State{Journal: j.ID(), Cursor: j.Oldest()}
 			slot.Store(t.st)
@@ -161,9 +165,12 @@ func connect(feeds []*feed, sinks []*sinkDriver) {
 // noLimit is beyond every position.
 const noLimit = ^uint64(7)
 
+// intends says whether a batch or a roll was begun and not acknowledged.
+func (t *track) intends() bool { return t.st.IntentTo > t.st.IntentFrom }
+
 // rewind goes back to the cursor: what was written and not committed is gone.
 func (t *track) rewind() {
-	t.sent, t.end, t.count, t.bytes, t.flying, t.oldest = t.st.Cursor, t.st.Cursor, 0, 0, false, 0
+	t.sent, t.end, t.count, t.bytes, t.flying, t.oldest, t.hole = t.st.Cursor, t.st.Cursor, 0, 0, false, 0, 0
 	_ = t.reader.Reset(t.st.Cursor, noLimit) // no I/O
 }
 
@@ -255,9 +262,9 @@ func (d *sinkDriver) advanceAll(now time.Time) (next time.Duration, err error) {
 		if d.fatal != nil {
 			return -1, d.fatal
 		}
-		if next < 0 {
+		if !d.gathering(now) { // else it looks within max_wait in any case
 			d.asleep.Store(true)
-			if d.fresh() { // between the scan and the flag
+			if d.fresh(now) { // between the scan and the flag
 				d.asleep.Store(false)
 				continue
 			}
@@ -274,7 +281,13 @@ func (d *sinkDriver) run(ctx context.Context, drain <-chan struct{}) error {
 	procCtx, stop := context.WithCancel(ctx)
 	defer stop()
 	procDone := make(chan error, 1)
-	go func() { procDone <- d.proc.Run(procCtx) }()
+	work, procCtx := sched.NewSet(procCtx, "")
+	defer work.Wait() //nolint:errcheck // procDone says it
+	defer work.Cancel(nil)
+	work.Go("plugin", func(ctx context.Context) (err error) {
+		defer func() { procDone <- err }()
+		return d.proc.Run(ctx)
+	})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -316,10 +329,20 @@ func (d *sinkDriver) run(ctx context.Context, drain <-chan struct{}) error {
 	}
 }
 
-// fresh says whether a journal has records beyond what was scanned.
-func (d *sinkDriver) fresh() bool {
+// gathering says whether a batch is being gathered, which is then due soon.
+func (d *sinkDriver) gathering(now time.Time) bool {
 	for _, t := range d.tracks {
-		if !t.flying && t.marks.Last() != t.seen {
+		if !t.flying && t.count > 0 && !now.Before(t.again) {
+			return true
+		}
+	}
+	return false
+}
+
+// fresh says whether a journal that may be scanned has records beyond what was.
+func (d *sinkDriver) fresh(now time.Time) bool {
+	for _, t := range d.tracks {
+		if d.opened && !t.flying && !now.Before(t.again) && t.marks.Last() != t.seen {
 			return true
 		}
 	}
@@ -337,11 +360,21 @@ func (d *sinkDriver) advance(t *track, now time.Time, draining bool) (wait time.
 		return t.again.Sub(now), true, nil
 	}
 	roll := d.p.Commit == sinkapi.CommitRoll
-	intent := t.st.IntentTo > t.st.IntentFrom
-	switch {
+	intent := t.intends()
+	if t.unsure && t.hole == 0 && t.end == t.st.Cursor {
+		// A part under the name of the whole would replace the whole.
+		if err := t.probe(t.st.Cursor); err != nil {
+			return -1, true, err
+		}
+	}
+	switch lost := t.hole != 0 && t.end == t.sent; {
+	case lost && t.sent == t.st.Cursor:
+		return 0, true, d.drop(t)
+	case lost && !intent:
+		return -1, true, d.roll(t)
 	case intent && !roll:
 		return -1, true, d.submit(t, ring.OpWrite, t.st.IntentFrom, t.st.IntentTo)
-	case intent && t.sent >= t.st.IntentTo:
+	case intent && (lost || t.sent >= t.st.IntentTo):
 		return -1, true, d.submit(t, ring.OpFlush, t.st.IntentFrom, t.st.IntentTo)
 	}
 	limit := noLimit
@@ -353,7 +386,10 @@ func (d *sinkDriver) advance(t *track, now time.Time, draining bool) (wait time.
 	if err := d.scan(t, now, limit); err != nil {
 		return -1, true, err
 	}
-	full := t.count >= d.p.Batch.MaxRecords || intent && t.end >= limit
+	if t.hole != 0 && t.end == t.sent {
+		return 0, true, nil // nothing stands before it
+	}
+	full := t.count >= d.p.Batch.MaxRecords || intent && t.end >= limit || t.hole != 0
 	if t.count > 0 || t.end > t.sent {
 		due := t.first.Add(d.wait).Sub(now)
 		if full || due <= 0 || draining {
@@ -405,76 +441,6 @@ func (d *sinkDriver) roll(t *track) error {
 	return d.submit(t, ring.OpFlush, t.st.Cursor, t.sent)
 }
 
-// scan extends the batch being gathered over what the journal has, up to the
-// batch's size.
-func (d *sinkDriver) scan(t *track, now time.Time, limit shm.Position) error {
-	t.seen = t.marks.Last()
-	if d.draining {
-		limit = min(limit, t.stopAt)
-	}
-	if limit == noLimit {
-		if m, n, ok := t.marks.After(t.end, int64(d.p.Batch.MaxRecords-t.count)); ok {
-			if t.count == 0 && n > 0 {
-				t.first = now
-			}
-			if t.oldest == 0 && n > 0 {
-				t.oldest = t.marks.WallAfter(t.end)
-			}
-			t.end, t.count, t.wall = m.Pos, t.count+int(n), m.Wall
-			return nil
-		}
-	}
-	// Read to the next mark at most, so that the marks serve from there on.
-	if next := t.marks.Next(t.end); next != 0 {
-		limit = min(limit, next)
-	}
-	if err := t.reader.Reset(t.end, limit); err != nil {
-		return err
-	}
-	for t.count < d.p.Batch.MaxRecords && t.end < limit {
-		rec, ok, err := t.reader.Next()
-		if err == nil && ok {
-			t.take(&rec, now)
-			continue
-		}
-		var lapped shm.ErrLapped
-		switch {
-		case errors.As(err, &lapped):
-			// The sink's policy is drop_oldest: its cursor moves, the journal's
-			// Passed callback and the counter tell of it.
-			d.Passed.Add(1)
-			d.log.Error().Uint64("from", lapped.From).Uint64("to", lapped.To).Msg("records were dropped for this sink: retention passed its cursor")
-			if t.count == 0 && t.sent == t.st.Cursor {
-				t.st.Cursor, t.st.IntentFrom, t.st.IntentTo = lapped.To, 0, 0
-				t.slot.Store(t.st)
-				t.rewind()
-			}
-			continue
-		case err != nil:
-			return fmt.Errorf("engine: sink %s: journal %s: %w", d.p.Name, t.name, err)
-		default: // everything below the newest mark was read
-			t.end = max(t.end, min(t.seen, limit))
-			return nil
-		}
-	}
-	return nil
-}
-
-// take counts a record into the batch being gathered.
-func (t *track) take(rec *shm.Record, now time.Time) {
-	if t.end = rec.End(); rec.Kind >= flow.KindDefine {
-		return
-	}
-	if t.count == 0 {
-		t.first = now
-	}
-	if t.oldest == 0 {
-		t.oldest = rec.Wall
-	}
-	t.count++
-	t.wall = rec.Wall
-}
-
 func (d *sinkDriver) submit(t *track, op ring.Op, from, to shm.Position) error {
 	d.batch++
 	index := 0
@@ -519,7 +485,7 @@ func (d *sinkDriver) results() error {
 		}
 		switch {
 		case r.Lost:
-			d.opened = false
+			d.opened, t.unsure = false, t.intends()
 			d.meter.repeated.Add(1)
 		case r.Failed:
 			d.failed(t, r)
@@ -542,18 +508,30 @@ func (d *sinkDriver) done(t *track, r *host.Result) error {
 	if r.Pending >= 0 {
 		t.bytes = r.Pending
 	}
+	to := r.Request.To
 	if r.Request.Op == ring.OpWrite {
 		d.Batches.Add(1)
 		d.Records.Add(r.Count)
+		if to = r.To; to < r.Request.To { // it could not read the rest
+			if err := t.probe(to); err != nil {
+				return err
+			}
+			if t.end = to; t.hole == 0 {
+				t.again = time.Now().Add(sinkBackoffMin)
+			}
+		}
 		if d.p.Commit == sinkapi.CommitRoll {
 			if t.sent == t.st.Cursor {
 				t.roll = time.Now()
 			}
-			t.sent, t.count = r.Request.To, 0
+			t.sent, t.count = to, 0
 			return nil
 		}
 	} else {
 		d.Rolls.Add(1)
+		if t.sent < to { // a roll begun by a process before this one, and the rest of it is gone
+			d.lost(t, t.sent, to)
+		}
 	}
 	now := time.Now()
 	if t.oldest == 0 { // a range that was begun by a process before this one
@@ -566,8 +544,11 @@ func (d *sinkDriver) done(t *track, r *host.Result) error {
 		t.oldest = 0
 	}
 	d.meter.committed.Store(now.UnixNano())
-	t.st.Cursor, t.st.IntentFrom, t.st.IntentTo, t.st.Epoch = r.Request.To, 0, 0, t.j.Epoch()
-	t.sent, t.count = r.Request.To, 0
+	t.st.Cursor, t.st.Epoch, t.sent, t.count = to, t.j.Epoch(), to, 0
+	if t.hole != 0 && t.end == to {
+		return d.drop(t)
+	}
+	t.st.IntentFrom, t.st.IntentTo, t.unsure = 0, 0, false
 	if t.end < t.sent { // a batch of a run before this one: the scan had not come so far
 		t.rewind()
 	}
@@ -602,6 +583,7 @@ func (d *sinkDriver) failed(t *track, r *host.Result) {
 		d.fatal = fmt.Errorf("engine: sink %s: %s of %d to %d of %s is refused: %w", d.p.Name, r.Request.Op, r.Request.From, r.Request.To, t.name, err)
 		return
 	}
+	t.unsure = t.intends()
 	d.Retries.Add(1)
 	wait := min(sinkBackoffMin<<min(t.tries, 16), sinkBackoffMax)
 	wait = wait/2 + rand.N(wait/2+1)

@@ -30,6 +30,14 @@ func (l *Lane) applyBook(in *instrument, st *stream, rule *source.BookRule, v ma
 		l.Counts.Books.Add(1)
 		l.bookFigures(in)
 	}
+	if l.early(in, st, rule, v) {
+		return
+	}
+	l.follow(in, st, rule, v)
+	l.catchUp(in, st, rule)
+}
+
+func (l *Lane) follow(in *instrument, st *stream, rule *source.BookRule, v market.View) {
 	was := in.book.Synced()
 	o := in.book.Apply(v, l.bookOut)
 	l.outcome(in, st, rule, o, was)
@@ -215,6 +223,11 @@ func (l *Lane) Books(f func(i *market.Instrument, b *book.Book, version uint64, 
 func (l *Lane) flush() {
 	for _, in := range l.ordered() {
 		if in.book != nil {
+			for _, st := range in.streams {
+				if st.Channel == market.ChannelBook {
+					l.release(in, st)
+				}
+			}
 			in.book.Flush(l.bookOut)
 		}
 	}

@@ -73,6 +73,7 @@ type savedInstrument struct {
 	Book    []byte
 	Crossed bool
 	Gone    uint64
+	Ahead   ahead
 	Version uint64
 }
 
@@ -81,7 +82,7 @@ func (l *Lane) Save() ([]byte, error) {
 	s := savedLane{Version: checkpointVersion, Layout: market.LayoutVersion, Frames: l.next, Records: l.out.Position(),
 		Now: l.now, Hour: l.hour, Last: l.last, Stopping: l.stopping, Remembered: l.remembered}
 	for _, in := range l.ordered() {
-		si := savedInstrument{ID: in.inst.ID, Streams: in.streams, Crossed: in.crossed, Gone: in.gone, Version: in.version}
+		si := savedInstrument{ID: in.inst.ID, Streams: in.streams, Crossed: in.crossed, Gone: in.gone, Ahead: in.ahead, Version: in.version}
 		if in.book != nil {
 			si.Book = in.book.AppendState(nil)
 		}
@@ -139,7 +140,7 @@ func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error
 		if inst == nil {
 			return 0, nil, fmt.Errorf("flow: %w: instrument %d is in no table", ErrCheckpoint, si.ID)
 		}
-		in := &instrument{inst: inst, seed: market.KeySeed(inst.Venue, inst.Market, inst.Symbol), streams: si.Streams, crossed: si.Crossed, gone: si.Gone, version: si.Version}
+		in := &instrument{inst: inst, seed: market.KeySeed(inst.Venue, inst.Market, inst.Symbol), streams: si.Streams, crossed: si.Crossed, gone: si.Gone, ahead: si.Ahead, version: si.Version}
 		if si.Book != nil {
 			spec := l.specs[market.ChannelBook]
 			if spec == nil || spec.Book == nil {
@@ -151,7 +152,9 @@ func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error
 				return 0, nil, fmt.Errorf("flow: %w: %w", ErrCheckpoint, err)
 			}
 		}
+		l.holes += len(in.ahead.Deltas)
 		for _, st := range in.streams {
+			l.holes += len(st.Holes)
 			l.figures(in, st)
 		}
 		l.insts[si.ID] = in

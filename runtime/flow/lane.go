@@ -62,6 +62,7 @@ type Settings struct {
 	Processors []Processor
 	Logger     zerolog.Logger
 	Untimed    bool // take no latencies: a replay's say nothing
+	Unfigured  bool // count no records of single streams
 }
 
 // Counts are a lane's counters; they are read while it runs.
@@ -92,6 +93,7 @@ type Lane struct {
 	now       int64 // of the last timer
 	hour      int64
 
+	holes      int // of all streams
 	remembered []Remembered
 	out        Output
 
@@ -118,6 +120,7 @@ type instrument struct {
 	streams []*stream // few: one a channel
 	book    *book.Book
 	crossed bool
+	ahead   ahead           // deltas that don't follow yet
 	gone    uint64          // channels, as bits, that were unsubscribed: what still comes is passed on as it is
 	version uint64          // of the book: applied snapshots and updates
 	need    source.Recovery // what the book waits for, and since when
@@ -236,6 +239,7 @@ func (l *Lane) record(v market.View) error {
 		return nil
 	}
 	st := l.stream(in, v.Channel(), v.Flags()&market.FlagAggregate != 0, l.recv)
+	st.begin(l.recv)
 	if l.duplicate(in, st, v) {
 		return nil
 	}
@@ -290,6 +294,21 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 	spec := l.specs[v.Channel()]
 	numbered := spec != nil && spec.Sequence != source.SequenceNone && seq != market.None
 	old := numbered && st.LastSeq != market.None && seq <= st.LastSeq
+	first := seq // merged trades follow by the first of them
+	if numbered && spec.Sequence == source.SequenceRange && v.Kind() == market.KindTrade && v.TradeFirstID() != market.None {
+		first = v.TradeFirstID()
+	}
+	if len(st.Holes) > 0 && numbered {
+		if old && l.fill(st, first, seq) {
+			st.seen(v.Key(), false)
+			if v.Origin() == market.OriginLive {
+				l.meter.outOfOrder[st.Channel&(maxChannels-1)].Add(1)
+				l.close(in, st, v, 0)
+			}
+			return false
+		}
+		l.passed(in, st, conn, seq)
+	}
 	if st.seen(v.Key(), old || len(st.Carriers) > 1) || old && v.Origin() == market.OriginHistory {
 		l.repeated(in, st)
 		return true
@@ -299,13 +318,9 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 	}
 	missing := int64(0)
 	if numbered && !old && v.Origin() != market.OriginBackfill {
-		first := seq
-		if spec.Sequence == source.SequenceRange && v.Kind() == market.KindTrade && v.TradeFirstID() != market.None {
-			first = v.TradeFirstID()
-		}
 		if st.LastSeq != market.None && first > st.LastSeq+1 {
 			missing = first - st.LastSeq - 1
-			if st.Open.Cause == market.CauseNone && v.Origin() == market.OriginLive {
+			if st.Open.Cause == market.CauseNone && v.Origin() == market.OriginLive && !l.skipped(in, st, conn, first, v.TsRecv()) {
 				l.missed(in, st, market.CauseGap, st.LastSeq, seq, st.LastRecv, v.TsRecv(), missing, "")
 			}
 		}
@@ -339,6 +354,9 @@ func (l *Lane) redundantBook(in *instrument, st *stream, v market.View, conn uin
 	}
 	if drop {
 		l.repeated(in, st)
+		if len(in.ahead.Deltas) > 0 && in.book != nil && in.book.Ahead(v) { // it has what is held, and not what lacks
+			l.beyond(in, st, conn)
+		}
 	}
 	return drop
 }

@@ -145,13 +145,16 @@ func TestClosingRecordNamesItsOpening(t *testing.T) {
 	b.frame(1, trade("eth", 1))
 	b.closed(1, "gone")
 	opened := map[string]record{}
-	for _, r := range b.read(b.records)[2:] {
-		opened[r.symbol] = r
+	before := b.read(b.records)
+	for _, r := range before[2:] {
+		if r.Kind() == market.KindQuality {
+			opened[r.symbol] = r
+		}
 	}
 	b.frame(2, trade("eth", 2))
 	b.frame(2, trade("btc", 2))
 	rs := b.read(b.records)
-	for _, r := range rs[4:] {
+	for _, r := range rs[len(before):] {
 		if r.Kind() != market.KindQuality {
 			continue
 		}

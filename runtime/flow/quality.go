@@ -128,6 +128,8 @@ func (l *Lane) ordered() []*instrument {
 func (l *Lane) lost(conn uint32, all bool, c market.Cause, fromTs int64, detail string) {
 	for _, in := range l.ordered() {
 		for _, st := range in.streams {
+			l.ended(in, st, conn, all)
+			l.leftBehind(in, st, conn, all)
 			if all {
 				st.Carriers = st.Carriers[:0]
 			} else if !st.drop(conn) {
@@ -139,6 +141,10 @@ func (l *Lane) lost(conn uint32, all bool, c market.Cause, fromTs int64, detail 
 			from := fromTs
 			if from == market.None {
 				from = max(st.LastRecv, st.Since)
+			}
+			if c != market.CauseStopped || all { // an orderly end is stated at its end
+				l.coverStream(in, st, from)
+				st.Ended = true
 			}
 			seq := st.LastSeq
 			if in.book != nil && st.Channel == market.ChannelBook {
@@ -160,7 +166,7 @@ func (l *Lane) cover(now int64) {
 }
 
 func (l *Lane) coverStream(in *instrument, st *stream, now int64) {
-	if st.Channel == market.ChannelInstruments || now <= st.Since {
+	if st.Channel == market.ChannelInstruments || st.Ended || now < st.Since || now == st.Since && st.Messages == 0 {
 		return
 	}
 	spec, ver, lossy := l.specs[st.Channel], market.VerifiableNone, int64(0)
@@ -241,6 +247,7 @@ func (l *Lane) tick(now int64) error {
 		}
 		l.hour = h
 	}
+	l.overdue(now)
 	l.remind(now)
 	l.turnFigures(now)
 	for _, p := range l.s.Processors {
@@ -272,6 +279,7 @@ func (l *Lane) note(n Note) error {
 			in.gone &^= 1 << s.Channel
 			st := l.stream(in, s.Channel, s.Config.Bool("aggregate"), l.recv)
 			st.carry(l.conn)
+			st.begin(l.recv)
 			l.figures(in, st)
 		}
 	case NoteUnsubscribed:
@@ -307,8 +315,10 @@ func (l *Lane) unsubscribed(in *instrument, ch market.Channel, aggregate bool) {
 			return false
 		}
 		if ch == market.ChannelBook {
+			l.release(in, st)
 			l.dropBook(in)
 		}
+		l.ended(in, st, 0, true)
 		l.coverStream(in, st, l.recv)
 		if st.stats != nil {
 			l.forgetFigures(st.stats)

@@ -342,6 +342,7 @@ func TestPrecisionIsLearntAgain(t *testing.T) {
 	}
 	whole := newRestarts(t, channels, inputs)
 	whole.run(0, 3)
+	whole.metrics(map[string]float64{"book_checksums_total bad": 1, "book_checksums_total ok": 0})
 	x := newRestarts(t, channels, inputs)
 	x.run(0, 1)
 	x.save(1)
@@ -360,6 +361,21 @@ func TestPrecisionIsLearntAgain(t *testing.T) {
 	if got, want := detail(x), detail(whole); got != want || want == "" {
 		t.Errorf("the checksum of a book comes to %q behind a restart, else to %q", got, want)
 	}
+}
+
+// Another build decodes a frame otherwise when it derives it again.
+func TestDivergenceIsCounted(t *testing.T) {
+	inputs := []input{
+		{kind: source.InputText, conn: 1, wall: t0 + 1, payload: "a", decode: trade("btc", 1)},
+		{kind: source.InputText, conn: 1, wall: t0 + 2, payload: "b", decode: trade("btc", 2)},
+		{kind: source.InputText, conn: 1, wall: t0 + 3, payload: "c", decode: trade("btc", 3)},
+	}
+	x := newRestarts(t, specs, inputs)
+	x.run(0, 2)
+	x.kill()
+	x.inputs[1].decode = tradeOf("btc", 2, market.OriginBackfill)
+	x.run(0, 3)
+	x.metrics(map[string]float64{"flow_diverged_total": 1})
 }
 
 func TestRestoreRefuses(t *testing.T) {

@@ -158,6 +158,9 @@ func (l *Lane) touch(s *stats) {
 
 // observe counts a record that has left the lane, or waits in a book.
 func (l *Lane) observe(s *stats, v market.View) {
+	if l.s.Unfigured {
+		return
+	}
 	if !s.dirty {
 		s.dirty, s.first = true, 0
 		l.dirty = append(l.dirty, s)

@@ -23,6 +23,7 @@ type stream struct {
 	LastRecv   int64
 	PrevRecv   int64 // of the record before the last
 	Since      int64 // start of the coverage span
+	Ended      bool  // nothing carries it: its span was stated, the next one begins with a carrier
 	Messages   int64
 	Gaps       int64
 	Missing    int64
@@ -30,7 +31,8 @@ type stream struct {
 	Recent     []uint64 // ring of keys
 	At         int      // next place in Recent
 
-	Open openGap
+	Open  openGap
+	Holes []hole // that may yet be filled, the oldest first
 
 	stats *stats // figures of this run; nil until the first record
 }
@@ -45,6 +47,13 @@ type openGap struct {
 
 func newStream(ch market.Channel, aggregate bool, since int64) *stream {
 	return &stream{Channel: ch, Aggregate: aggregate, LastSeq: market.None, LastTs: market.None, Since: since}
+}
+
+// begin starts a coverage span where none runs.
+func (s *stream) begin(now int64) {
+	if s.Ended {
+		s.Ended, s.Since = false, now
+	}
 }
 
 // seen records a key and reports whether it is among the recent ones. The scan

@@ -44,11 +44,13 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/marketprism/marketprism/runtime/sched"
 	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 	"github.com/marketprism/marketprism/sdk/wire"
 	"github.com/marketprism/marketprism/sdk/wire/heap"
+	"github.com/marketprism/marketprism/sdk/wire/ring"
 	"github.com/marketprism/marketprism/sdk/wire/shm"
 )
 
@@ -134,6 +136,18 @@ func retire(j Journal, ctl *shm.Control) {
 }
 
 const retireAfter = 5 * time.Second
+
+// pump calls wake for each ring of the bell until stop returns.
+func pump(ctx context.Context, bell *ring.Bell, wake func()) (stop func()) {
+	over := make(chan struct{})
+	g, _ := sched.NewSet(context.WithoutCancel(ctx), "")
+	g.Go("bell", func(context.Context) error { bell.Pump(over, wake); return nil })
+	return func() {
+		close(over)
+		bell.Interrupt()
+		_ = g.Wait() // of a panic the scheduler told
+	}
+}
 
 // Host starts plugin processes.
 type Host struct {

@@ -21,6 +21,7 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 	"github.com/rs/zerolog"
 
+	"github.com/marketprism/marketprism/runtime/sched"
 	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/wire"
 )
@@ -31,6 +32,7 @@ type process struct {
 	client *wire.Client
 	run    *processRunner
 	plugin *plugin.Client
+	work   *sched.Group // what serves it
 
 	once sync.Once
 	mu   sync.Mutex
@@ -42,16 +44,25 @@ func (p *process) pid() int { return p.run.proc.Load().Pid }
 // exited is closed when the process has ended and was waited for.
 func (p *process) exited() <-chan struct{} { return p.run.exited }
 
-// kill ends the process and waits for it. The first reason stands.
-func (p *process) kill(why error) {
+// stop ends the process. The first reason stands.
+func (p *process) stop(why error) {
 	p.once.Do(func() {
 		p.mu.Lock()
 		p.why = why
 		p.mu.Unlock()
 		_ = p.run.Kill(context.Background())
 	})
+}
+
+// kill ends the process and waits for it and for what served it.
+func (p *process) kill(why error) {
+	p.stop(why)
 	<-p.run.exited
 	p.plugin.Kill() // nothing but cleaning up: the process is gone
+	if p.run.stdout != nil {
+		p.run.stdout.Close() // nobody reads it any more
+	}
+	_ = p.work.Wait()
 }
 
 // end is why the process ended, once it has.
@@ -104,8 +115,9 @@ func (h *Host) launch(ctx context.Context, s Spec, label string, files []*os.Fil
 		r.exe = exe
 		r.args = []string{s.Path}
 	}
-	p := &process{label: label, run: r}
-	r.flooded = func(err error) { go p.kill(err) }
+	r.work, _ = sched.NewSet(context.WithoutCancel(ctx), "")
+	p := &process{label: label, run: r, work: r.work}
+	r.flooded = p.stop
 	p.plugin = plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  wire.Handshake,
 		VersionedPlugins: wire.ClientPlugins(),
@@ -134,6 +146,7 @@ func (h *Host) launch(ctx context.Context, s Spec, label string, files []*os.Fil
 	if r.proc.Load() != nil {
 		p.kill(err)
 	}
+	_ = r.work.Wait()
 	if e := ctx.Err(); e != nil {
 		return nil, fmt.Errorf("host: start plugin %s: %w", label, e)
 	}
@@ -160,6 +173,8 @@ type processRunner struct {
 	cmd     *exec.Cmd
 	proc    atomic.Pointer[os.Process]
 	life    *os.File
+	work    *sched.Group
+	printed []*os.File // the ends that are read here
 	stdout  *io.PipeReader
 	logs    *bridge
 	vitals  *vitals
@@ -202,7 +217,8 @@ func (r *processRunner) Start(context.Context) error {
 	}
 	r.life = lifeW
 	begun := make(chan error, 1)
-	go r.live(begun)
+	r.printed = []*os.File{out, errR}
+	r.work.Go("process", func(context.Context) error { r.live(begun); return nil })
 	if err := <-begun; err != nil {
 		lifeW.Close()
 		out.Close()
@@ -212,8 +228,8 @@ func (r *processRunner) Start(context.Context) error {
 	r.started() // or the pipes would outlive the process
 	pr, pw := io.Pipe()
 	r.stdout = pr
-	go handshakeLine(out, pw)
-	go r.logs.read(errR)
+	r.work.Go("stdout", func(context.Context) error { handshakeLine(out, pw); return nil })
+	r.work.Go("stderr", func(context.Context) error { r.logs.read(errR); return nil })
 	return nil
 }
 
@@ -244,6 +260,9 @@ func (r *processRunner) live(begun chan<- error) {
 	}
 	r.life.Close()
 	r.logs.wait()
+	for _, f := range r.printed { // a child that lives on may hold the other ends
+		f.Close()
+	}
 	close(r.exited)
 }
 

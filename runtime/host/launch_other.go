@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/marketprism/marketprism/sdk/wire"
 )
@@ -24,7 +25,7 @@ func (p *process) kill(error)              {}
 func (p *process) end() error              { return nil }
 func (p *process) explain(err error) error { return err }
 
-func usageOf(int) usage { return usage{} }
+func cpuTime(int) time.Duration { return 0 }
 
 func (h *Host) launch(context.Context, Spec, string, []*os.File) (*process, error) {
 	return nil, fmt.Errorf("host: plugin processes need Linux, this is %s: %w", runtime.GOOS, errors.ErrUnsupported)

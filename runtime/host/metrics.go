@@ -18,8 +18,6 @@ var (
 	mViolations  = layer.Counter(telemetry.Complete, "violations_total", "Outputs that were refused since no correct plugin writes them; each quarantines the plugin, the log says what it was.", "plugin")
 	mStart       = layer.Histogram(telemetry.Late, "start_seconds", "Time from the start of a process until it takes work; if it grows, restarts take longer to catch up.", "plugin")
 	mCPU         = layer.Counter(telemetry.Who, "cpu_seconds_total", "CPU time of the plugin's processes, those that have ended included; a rate near 1 is a core: the plugin is the bottleneck.", "plugin")
-	mResident    = layer.Gauge(telemetry.RunsOut, "resident_bytes", "Memory of the process that is in RAM, journals that it has mapped included; private_bytes is what it costs.", "plugin")
-	mPrivate     = layer.Gauge(telemetry.RunsOut, "private_bytes", "Memory of the process that is in RAM and no file's; if it only grows, the plugin leaks.", "plugin")
 	mRingFull    = layer.Counter(telemetry.Late, "ring_full_total", "Times that the lane found the plugin's record ring three quarters full: the plugin waits for the lane, and not the reverse.", "plugin")
 	mLogDropped  = layer.Counter(telemetry.Changed, "log_lines_dropped_total", "Lines of the plugin's that were not logged since there were too many.", "plugin")
 )
@@ -70,9 +68,9 @@ func (v *vitals) report(e *telemetry.Emitter, label string, st State) {
 		}
 		return 0
 	}
-	var use usage
+	var cpu time.Duration
 	if st.Pid > 0 {
-		use = usageOf(st.Pid)
+		cpu = cpuTime(st.Pid)
 	}
 	e.Value(mUp, truth(st.Phase == Running), label)
 	e.Value(mQuarantined, truth(st.Phase == Quarantined), label)
@@ -80,15 +78,7 @@ func (v *vitals) report(e *telemetry.Emitter, label string, st State) {
 	e.Count(mHangs, v.hangs.Load(), label)
 	e.Count(mViolations, v.violations.Load(), label)
 	e.Histogram(mStart, v.start.Snapshot(), label)
-	e.Value(mCPU, v.cpu(use.cpu).Seconds(), label)
-	e.Value(mResident, float64(use.resident), label)
-	e.Value(mPrivate, float64(use.private), label)
+	e.Value(mCPU, v.cpu(cpu).Seconds(), label)
 	e.Count(mRingFull, v.ringFull.Load(), label)
 	e.Count(mLogDropped, v.logDropped.Load(), label)
-}
-
-// usage is what a process uses now; zero if it is gone.
-type usage struct {
-	cpu               time.Duration
-	resident, private int64 // bytes
 }

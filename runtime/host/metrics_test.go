@@ -1,7 +1,6 @@
 package host_test
 
 import (
-	"os"
 	"testing"
 
 	"github.com/marketprism/marketprism/runtime/host"
@@ -39,14 +38,10 @@ func TestDescs(t *testing.T) {
 	}
 }
 
-// checkUsage says that a running plugin uses what a small process does.
+// checkUsage says that a running plugin uses the CPU time that a small process does.
 func checkUsage(t *testing.T, r interface{ Report(*telemetry.Emitter) }) {
 	t.Helper()
-	m := reported(r)
-	if res, own := m["resident_bytes"], m["private_bytes"]; own < float64(os.Getpagesize()) || own > res || res > 1<<30 {
-		t.Errorf("%v bytes resident, %v of them private", res, own)
-	}
-	if cpu := m["cpu_seconds_total"]; cpu < 0 || cpu > 60 {
+	if cpu := reported(r)["cpu_seconds_total"]; cpu < 0 || cpu > 60 {
 		t.Errorf("%v s of CPU time", cpu)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/marketprism/marketprism/runtime/sched"
 	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/schema"
@@ -175,9 +176,7 @@ func (s *Sink) set(f func(*State)) {
 // closes the store and returns nil, or the plugin is quarantined, which returns
 // a *QuarantineError. A store that can't be opened now is tried again and again.
 func (s *Sink) Run(ctx context.Context) error {
-	if s.spec.Wake != nil {
-		go s.bell.Pump(s.spec.Wake)
-	}
+	defer s.pump(ctx)()
 	budget := allowance{Budget: s.h.opt.Restart}
 	log := s.h.opt.Logger.With().Str("plugin", s.spec.Label).Logger()
 	for {
@@ -199,6 +198,14 @@ func (s *Sink) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// pump passes on the bell's rings to Wake, where there is one.
+func (s *Sink) pump(ctx context.Context) (stop func()) {
+	if s.spec.Wake == nil {
+		return func() {}
+	}
+	return pump(ctx, s.bell, s.spec.Wake)
 }
 
 func (s *Sink) finish(err error, phase Phase, why string) {
@@ -314,6 +321,9 @@ func (s *Sink) watch(ctx context.Context, p *process, g *sinkGeneration, readers
 	since := time.Now()
 	moved, health := since, make(chan error, 1)
 	asking := false
+	asked, asks := sched.NewSet(ctx, "")
+	defer asked.Wait() //nolint:errcheck // it returns none
+	defer asked.Cancel(nil)
 	for {
 		select {
 		case <-p.exited():
@@ -357,12 +367,13 @@ func (s *Sink) watch(ctx context.Context, p *process, g *sinkGeneration, readers
 			// A store may be slow; a process that is stopped answers nothing.
 			if now.Sub(since) >= s.h.opt.StallAfter && !asking {
 				asking = true
-				go func() {
-					call, cancel := context.WithTimeout(ctx, s.h.opt.StallAfter)
+				asked.Go("health", func(context.Context) error {
+					call, cancel := context.WithTimeout(asks, s.h.opt.StallAfter)
 					defer cancel()
 					_, err := p.client.Health(call)
 					health <- err
-				}()
+					return nil
+				})
 			}
 		}
 	}

@@ -194,6 +194,64 @@ func TestSinkWrites(t *testing.T) {
 	}
 }
 
+// TestSinkLapped takes segments away from below a sink: its batch ends where they
+// stood, and what follows them is read.
+func TestSinkLapped(t *testing.T) {
+	var table []market.Instrument
+	j := newJournal(t, journal.Options{SegmentBytes: 64 << 10, MaxBytes: 16 << 20, Head: func() []byte {
+		b, _ := json.Marshal(table)
+		return b
+	}})
+	table = append(table, appendDefine(t, j, 1, "BTCUSDT"))
+	var at []shm.Position
+	for i := range 3000 {
+		at = append(at, appendTrade(t, j, 1, fmt.Sprint(i)))
+	}
+	segments, err := filepath.Glob(filepath.Join(j.Dir(), "*.seg"))
+	if err != nil || len(segments) < 5 {
+		t.Fatalf("%d segments, %v", len(segments), err)
+	}
+	first := func(n int) (i int) { // trade of a segment
+		base, _ := shm.ParseSegmentName(filepath.Base(segments[n]))
+		for at[i] < base {
+			i++
+		}
+		return i
+	}
+	s := startSink(t, testOptions(io.Discard), host.SinkSpec{WorkDir: t.TempDir()}, j)
+	if r := s.next(); !r.Opened {
+		t.Fatalf("first result %+v", r)
+	}
+	if err := errors.Join(os.Remove(segments[1]), os.Remove(segments[2])); err != nil {
+		t.Fatal(err)
+	}
+	write := func(from, to shm.Position) host.Result {
+		t.Helper()
+		if err := s.snk.Submit(ring.Request{Batch: 1, Op: ring.OpWrite, From: from, To: to}); err != nil {
+			t.Fatal(err)
+		}
+		r := s.next()
+		if r.Err() != nil {
+			t.Fatal(r.Err())
+		}
+		return r
+	}
+	end := j.Tail()
+	r := write(at[0], end)
+	if r.Count != int64(first(1)) || r.To <= at[first(1)-1] || r.To > at[first(1)] {
+		t.Errorf("the batch in front of the loss has %d records to %d", r.Count, r.To)
+	}
+	if again := write(r.To, end); again.Count != 0 || again.To != r.To {
+		t.Errorf("the batch of what is lost has %d records to %d", again.Count, again.To)
+	}
+	if r = write(at[first(2)], end); r.Count != 0 || r.To != at[first(2)] {
+		t.Errorf("the batch that begins in a segment that is gone has %d records to %d", r.Count, r.To)
+	}
+	if r = write(at[first(3)], end); r.Count != int64(len(at)-first(3)) || r.To != end {
+		t.Errorf("the batch behind the loss has %d records to %d", r.Count, r.To)
+	}
+}
+
 func TestSinkSelectsByJournal(t *testing.T) {
 	for journalName, want := range map[string]int64{"": 1, "test-spot-records": 1, "another": 0} {
 		j := newJournal(t, journal.Options{})

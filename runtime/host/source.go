@@ -165,9 +165,7 @@ func (s *Source) set(f func(*State)) {
 // Run starts the plugin and keeps it running until ctx ends, which returns nil,
 // or the plugin is quarantined, which returns a *QuarantineError.
 func (s *Source) Run(ctx context.Context) error {
-	if s.spec.Wake != nil {
-		go s.bell.Pump(s.spec.Wake)
-	}
+	defer s.pump(ctx)()
 	budget := allowance{Budget: s.h.opt.Restart}
 	log := s.h.opt.Logger.With().Str("plugin", s.spec.Label).Logger()
 	for {
@@ -189,6 +187,14 @@ func (s *Source) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// pump passes on the bell's rings to Wake, where there is one.
+func (s *Source) pump(ctx context.Context) (stop func()) {
+	if s.spec.Wake == nil {
+		return func() {}
+	}
+	return pump(ctx, s.bell, s.spec.Wake)
 }
 
 func (s *Source) finish(err error, phase Phase, why string) {

@@ -11,25 +11,19 @@ import (
 // tick is the unit of CPU time in /proc: 1/100 s on every architecture of Go's.
 const tick = 10 * time.Millisecond
 
-// usageOf reads what the kernel says of a process; zero if it is gone.
-func usageOf(pid int) (u usage) {
-	dir := fmt.Sprintf("/proc/%d/", pid)
-	if b, err := os.ReadFile(dir + "stat"); err == nil {
-		// The second field is the program's name in brackets, which may hold
-		// anything; utime and stime are the 14th and 15th.
-		f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-		if len(f) > 12 {
-			u.cpu = time.Duration(number(f[11])+number(f[12])) * tick
-		}
+// cpuTime is what the kernel says that a process has used; 0 if it is gone.
+func cpuTime(pid int) time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
 	}
-	if b, err := os.ReadFile(dir + "statm"); err == nil {
-		if f := bytes.Fields(b); len(f) > 2 {
-			page := int64(os.Getpagesize())
-			u.resident = number(f[1]) * page
-			u.private = max(0, number(f[1])-number(f[2])) * page
-		}
+	// The second field is the program's name in brackets, which may hold
+	// anything; utime and stime are the 14th and 15th.
+	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	if len(f) < 13 {
+		return 0
 	}
-	return u
+	return time.Duration(number(f[11])+number(f[12])) * tick
 }
 
 func number(b []byte) int64 {

@@ -401,6 +401,7 @@ func TestPowerFailure(t *testing.T) {
 	abandon(j)
 	opt.boot = [16]byte{2}
 	j, rec := open(t, opt)
+	metricsWanted{"recovered_bad_records": 1, "recovered_torn_bytes": float64(rec.Truncated), "recovered_clean": 0}.check(t, j)
 	if rec.Skipped != 1 || rec.Truncated == 0 || rec.End != at[800] || rec.LastWall != 799 {
 		t.Errorf("recovery: %+v", rec)
 	}
@@ -463,6 +464,7 @@ func TestDamagedHeaderIsSetAside(t *testing.T) {
 	if len(rec.Damaged) != 1 || filepath.Base(rec.Damaged[0]) != filepath.Base(infos[1].Path)+".damaged" {
 		t.Errorf("recovery: %+v", rec)
 	}
+	metricsWanted{"recovered_damaged_segments": 1, "recovered_clean": 1}.check(t, j)
 	r, ctl, err := j.OpenReader(0)
 	if err != nil {
 		t.Fatal(err)
@@ -589,6 +591,7 @@ func TestSyncError(t *testing.T) {
 	if shm.GetMark(j.mem, shm.MarkSynced) == 0 || j.Stats().SyncErrors == 0 {
 		t.Errorf("%+v", j.Stats())
 	}
+	metricsWanted{"sync_errors_total": float64(j.Stats().SyncErrors)}.check(t, j)
 	if err := j.syncTo(pos + 8); !errors.Is(err, eio) {
 		t.Errorf("the record whose sync failed counts as synced: %v", err)
 	}

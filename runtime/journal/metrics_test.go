@@ -77,6 +77,7 @@ func TestMetrics(t *testing.T) {
 	}
 	st := j.Stats()
 	metricsWanted{"records_total": 310, "bytes_total": 310 * size, "readers_passed_total": float64(st.Recycled + st.Unlinked), "segments": float64(st.Segments),
+		"segments_late_total":    float64(st.Rolls), // Run, which would prepare them, doesn't run
 		"segments_dropped_total": float64(st.Rolls) + 1 - float64(st.Segments), "used_bytes": float64(st.TotalBytes)}.check(t, j)
 	if v := reported(j)["marketprism_journal_used_bytes"].Value; v > 256<<10 || v < 128<<10 {
 		t.Errorf("%v bytes are used of 256 KiB", v)

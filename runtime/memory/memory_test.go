@@ -382,6 +382,7 @@ func TestMetrics(t *testing.T) {
 		Plugins: func() []Plugin {
 			return []Plugin{{Name: "source/f", Pid: os.Getpid(), Ask: func(context.Context) (PluginHeap, error) { return PluginHeap{Live: 77, Goroutines: 5}, nil }}}
 		}})
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(3 << 40))
 	kept := hold(48 * mib)
 	runtime.GC()
 	b.tick()
@@ -393,18 +394,28 @@ func TestMetrics(t *testing.T) {
 	for _, v := range reg.Values() {
 		got[strings.TrimPrefix(v.Desc.Name, "marketprism_memory_")+strings.Join(v.Labels, ",")] = v.Value
 	}
-	for name, want := range map[string]float64{"pool_leasesframes": 42, "heap_live_bytessource/f": 77, "goroutinessource/f": 5, "leaksheap": 1, "leaksgoroutines": 0,
+	for name, want := range map[string]float64{"heap_live_bytessource/f": 77, "goroutinessource/f": 5, "leaksheap": 1, "leaksgoroutines": 0,
 		"growth_bytes_per_minuteruntime": 6 * mib, "growth_bytes_per_minutesource/f": 0, "samples_total": 1, "snapshots_totalinterval": 1, "snapshots_totalleak": 0,
-		"plugins_silent": 0, "resident_bytesruntime": float64(s.self().Resident), "gc_cpu_ratio": s.Go.GCShare, "heap_goal_bytes": float64(s.Go.Goal),
+		"plugins_silent": 0, "limit_bytes": 3 << 40, "mapped_bytesgo": float64(mapped(s, "go")), "mapped_bytesbinary": float64(mapped(s, "binary")),
+		"descriptors_limit": float64(s.DescriptorLimit), "anonymous_bytesruntime": float64(s.self().Anonymous), "resident_bytesruntime": float64(s.self().Resident), "gc_cpu_ratio": s.Go.GCShare, "heap_goal_bytes": float64(s.Go.Goal),
 		"headroom_bytes": float64(s.headroom()), "exhaustion_seconds": float64(s.headroom()) / (6 * mib) * 60} {
 		if v, ok := got[name]; !ok || math.Abs(v-want) > 1e-6*math.Abs(want) {
 			t.Errorf("%s is %v (%v), want %v", name, v, ok, want)
 		}
 	}
-	if got["subsystem_bytesruntime/memory"] < 47*mib || got["heap_live_bytesruntime"] < 47*mib || got["history_bytes"] == 0 || got["descriptors_limit"] == 0 {
+	if got["mapped_bytesgo"] < 47*mib || got["subsystem_bytesruntime/memory"] < 47*mib || got["heap_live_bytesruntime"] < 47*mib || got["history_bytes"] == 0 || got["descriptors_limit"] == 0 {
 		t.Errorf("%v", got)
 	}
 	runtime.KeepAlive(kept)
+}
+
+func mapped(s *Snapshot, kind string) (n int64) {
+	for i := range s.Mappings {
+		if s.Mappings[i].Kind == kind {
+			n += s.Mappings[i].Bytes
+		}
+	}
+	return n
 }
 
 // BenchmarkTick is what a sample costs, collections apart, with some hundred

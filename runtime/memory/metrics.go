@@ -8,7 +8,7 @@ import (
 
 // The metrics of this layer. Labels: process is runtime, source/FEED or
 // sink/SINK; kind is one of a fixed list; subsystem is one of topSubsystems
-// packages, or others.
+// packages, or others. What pools lend is told by the pools themselves.
 var (
 	layer        = telemetry.NewLayer("memory")
 	mResident    = layer.Gauge(telemetry.RunsOut, "resident_bytes", "Resident memory of a process, pages of files included; if it nears the limit, see marketprism memory advise.", "process")
@@ -23,7 +23,6 @@ var (
 	mMapped      = layer.Gauge(telemetry.RunsOut, "mapped_bytes", "Mapped memory of the runtime by kind, journals apart; anonymous is what is neither Go's nor a file.", "kind")
 	mDescriptors = layer.Gauge(telemetry.RunsOut, "descriptors", "Open descriptors of the runtime by kind; if sockets grow while connections don't, see marketprism memory leaks.", "kind")
 	mFDLimit     = layer.Gauge(telemetry.RunsOut, "descriptors_limit", "Descriptors that the runtime may open; raise LimitNOFILE when seven tenths are used.")
-	mLeased      = layer.Gauge(telemetry.Pays, "pool_leases", "Objects leased from a pool and not returned; if they grow while load doesn't, they are lost.", "pool")
 	mSnapshots   = layer.Counter(telemetry.Changed, "snapshots_total", "Snapshots taken, by reason; one for a threshold or a leak marks when memory changed.", "reason")
 	mHistory     = layer.Gauge(telemetry.RunsOut, "history_bytes", "Size of the snapshots on disk; bounded, so a greater value means that old ones can't be removed.")
 	mLeaks       = layer.Gauge(telemetry.RunsOut, "leaks", "Things that grow without end now, by kind; marketprism memory leaks names each.", "kind")
@@ -99,9 +98,6 @@ func (m *Monitor) Report(e *telemetry.Emitter) {
 	byKind(s.Mappings, func(x *Mapping) (string, int64) { return x.Kind, x.Bytes }, func(k string, n int64) { e.Value(mMapped, float64(n), k) })
 	byKind(s.Descriptors, func(x *Descriptors) (string, int64) { return x.Kind, int64(x.Count) }, func(k string, n int64) { e.Value(mDescriptors, float64(n), k) })
 	e.Count(mFDLimit, s.DescriptorLimit)
-	for i := range s.Pools {
-		e.Value(mLeased, float64(s.Pools[i].Outstanding), s.Pools[i].Name)
-	}
 	for _, k := range Kinds {
 		e.Value(mLeaks, float64(kinds[k]), string(k))
 	}

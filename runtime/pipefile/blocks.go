@@ -26,6 +26,7 @@ var sourceSchema = schema.Attributes{
 	{Name: "url", Type: schema.String, Doc: "scheme and host of WebSocket endpoints"},
 	{Name: "http_url", Type: schema.String, Doc: "scheme and host of HTTP endpoints"},
 	{Name: "egress", Type: schema.Strings, Sensitive: true, Doc: "local addresses and proxies, each with a budget of its own"},
+	{Name: "standby", Type: schema.Bool, Default: false, Doc: "keep a second, subscribed connection beside each"},
 }
 
 // source decodes a source block with its plugin's schema.
@@ -59,6 +60,7 @@ func (p *parser) source(b *hclsyntax.Block) {
 	s.URL = p.endpoint(d, "url", "ws", "wss")
 	s.HTTPURL = p.endpoint(d, "http_url", "http", "https")
 	s.Egress = p.egress(d)
+	s.Standby = d.values.Bool("standby")
 	s.Config, s.Shown = split(d, s.Manifest.Attributes)
 	p.symbols(b, s)
 	for _, c := range b.Body.Blocks {

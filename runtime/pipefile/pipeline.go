@@ -100,6 +100,7 @@ type Source struct {
 	URL        string   // scheme and host in place of the endpoints' own; empty: theirs
 	HTTPURL    string
 	Egress     []string // local addresses and proxies' URLs, which may hold a password
+	Standby    bool     // a second connection beside each
 	Config     schema.Values
 	Shown      Shown // of Config
 	Channels   []*Channel

@@ -69,6 +69,9 @@ func (b *builder) connections(f *Feed) {
 	if most := f.Spec.MaxConns; most > 0 && len(f.Connections) > most {
 		b.errorf(f.Channels[0].at, "Too many connections", "The feed %s needs %d connections; %s allows %d from one address. Take fewer symbols or channels.",
 			f.Name, len(f.Connections), f.Venue, most)
+	} else if n := 2*len(f.Connections) + 1; most > 0 && f.Standby && n > most*max(1, len(f.Egress)) {
+		b.errorf(f.at, "No room for standby", "The feed %s needs %s; standby doubles them, and one more is needed to replace one: %d. %s allows %d from one address. Leave standby out, take fewer symbols or channels, or give more addresses as egress.",
+			f.Name, count(len(f.Connections), "connection"), n, f.Venue, most)
 	}
 }
 
@@ -137,6 +140,9 @@ func (b *builder) budget(f *Feed) {
 		if e := endpoint(f.Spec, c.Class); e != nil {
 			s.SubscribeSeconds = max(s.SubscribeSeconds, wait(c.Frames, e.Messages))
 		}
+	}
+	if n := len(f.Connections); f.Standby && n > 0 {
+		s.Standby = &Standby{Connections: n, SubscribeFrames: s.SubscribeFrames, ConnectSeconds: wait(2*n, f.Spec.Connects)}
 	}
 	limit := f.Spec.Weight.Rate
 	per := limit.Per
@@ -253,8 +259,12 @@ func (b *builder) assume(f *Feed) {
 			recordBytes += records * float64(r.RecordBytes)
 			continue
 		}
-		f.Assumed.FramesPerSecond += records
-		frameBytes += records * float64(r.FrameBytes)
+		frames := records
+		if f.Standby && c.Transport != source.Poll { // both are journalled, and each record is kept once
+			frames *= 2
+		}
+		f.Assumed.FramesPerSecond += frames
+		frameBytes += frames * float64(r.FrameBytes)
 		recordBytes += records * float64(r.RecordBytes)
 	}
 	f.Assumed.FramesPerSecond = math.Round(f.Assumed.FramesPerSecond*100) / 100
@@ -276,6 +286,9 @@ func (b *builder) totals() {
 			}
 		}
 		t.Connections += len(f.Connections)
+		if s := f.Startup.Standby; s != nil {
+			t.Standbys += s.Connections
+		}
 		for _, c := range f.Connections {
 			t.Subscriptions += len(c.Subscriptions)
 		}

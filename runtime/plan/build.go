@@ -166,7 +166,8 @@ func (b *builder) feed(s *pipefile.Source, spec source.MarketSpec) *Feed {
 		f = &Feed{
 			Name: name, Venue: s.Manifest.Venue, Market: spec.Market, Sources: []string{s.Address()}, Plugin: s.Type,
 			Config: s.Config, Shown: s.Shown, HTTP: over.HTTP, Spec: over, Manifest: &s.Manifest,
-			Egress: s.Egress, ShownEgress: redacted(s.Egress), Connections: []Connection{},
+			Egress: s.Egress, ShownEgress: redacted(s.Egress), Standby: s.Standby, Connections: []Connection{},
+			at: s.Range,
 		}
 		b.out.Feeds = append(b.out.Feeds, f)
 		b.out.Processes = append(b.out.Processes, process("source", f.Name, s.Plugin, s.Manifest.Version))
@@ -192,6 +193,9 @@ func (b *builder) feed(s *pipefile.Source, spec source.MarketSpec) *Feed {
 	}
 	if !slices.Equal(f.Egress, s.Egress) {
 		note("egress")
+	}
+	if s.Standby != f.Standby {
+		note("standby")
 	}
 	for _, n := range slices.Sorted(maps.Keys(s.Config)) {
 		if !reflect.DeepEqual(s.Config[n], f.Config[n]) {

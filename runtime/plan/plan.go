@@ -66,6 +66,7 @@ type Feed struct {
 	HTTP        []string       `json:"http,omitempty"`   // base URLs, overrides applied
 	Egress      []string       `json:"-"`                // with passwords
 	ShownEgress []string       `json:"egress,omitempty"` // without
+	Standby     bool           `json:"standby,omitempty"`
 	Channels    []*Channel     `json:"channels"`
 	Instruments []Instrument   `json:"instruments"`
 	Connections []Connection   `json:"connections"`
@@ -75,6 +76,8 @@ type Feed struct {
 
 	Spec     source.MarketSpec `json:"-"` // endpoints with overrides applied
 	Manifest *source.Manifest  `json:"-"`
+
+	at pipefile.Range // of the first block that made it
 }
 
 // Channel is one channel of a feed.
@@ -139,6 +142,16 @@ type Startup struct {
 	PollWeight       float64 `json:"poll_weight"` // in each WeightPer, or each minute if the venue states no limit
 	SnapshotSeconds  float64 `json:"snapshot_seconds"`
 	ReadySeconds     float64 `json:"ready_seconds"` // from start to all subscriptions and snapshots
+
+	Standby *Standby `json:"standby,omitempty"` // what comes on top where standby is set
+}
+
+// Standby is what the second connections of a feed cost. They come when the first
+// ones are up, so nothing waits for them.
+type Standby struct {
+	Connections     int     `json:"connections"` // at most
+	SubscribeFrames int     `json:"subscribe_frames"`
+	ConnectSeconds  float64 `json:"connect_seconds"` // from start to the last connection
 }
 
 // Assumed is what a feed brings at the rates that Rates assumes. Real rates
@@ -237,6 +250,7 @@ type Journal struct {
 // Totals add up.
 type Totals struct {
 	Connections     int     `json:"connections"`
+	Standbys        int     `json:"standby_connections,omitempty"` // at most, beside these
 	Subscriptions   int     `json:"subscriptions"`
 	Instruments     int     `json:"instruments"`
 	Processes       int     `json:"processes"`

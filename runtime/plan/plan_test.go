@@ -382,3 +382,37 @@ source "binance" "b" {
 		t.Errorf("%v", diags)
 	}
 }
+
+// TestStandby: second connections are counted beside the first ones, and refused
+// where the venue's limit leaves no room for them and for one to replace one.
+func TestStandby(t *testing.T) {
+	in := strings.Replace(many(300, "trades"), "symbols", "standby = true\n  symbols", 1)
+	tune := func(conns int) func(*source.Manifest) {
+		return func(m *source.Manifest) {
+			s := &m.Markets[0]
+			s.Endpoints[0].MaxSubscriptions, s.MaxConns = 100, conns
+			s.Connects = source.Rate{N: 2, Per: 10 * time.Second}
+		}
+	}
+	p, diags := buildTuned(tune(7), in)
+	if p == nil {
+		t.Fatal(diags)
+	}
+	f := p.Feeds[0]
+	alone, _ := buildTuned(tune(7), many(300, "trades"))
+	if s := f.Startup.Standby; !f.Standby || s == nil || s.Connections != 3 || s.SubscribeFrames != f.Startup.SubscribeFrames || s.ConnectSeconds != 20 {
+		t.Errorf("%+v", f.Startup.Standby)
+	}
+	if p.Totals.Connections != 3 || p.Totals.Standbys != 3 || f.Startup.ReadySeconds != alone.Feeds[0].Startup.ReadySeconds {
+		t.Errorf("%+v", p.Totals)
+	}
+	if a := alone.Feeds[0].Assumed; f.Assumed.FrameBytesPerDay != 2*a.FrameBytesPerDay || f.Assumed.RecordBytesPerDay != a.RecordBytesPerDay {
+		t.Errorf("assumed %+v, without standby %+v", f.Assumed, a)
+	}
+	if alone.Feeds[0].Startup.Standby != nil || alone.Digest == p.Digest {
+		t.Error("standby makes no difference")
+	}
+	if p, diags := buildTuned(tune(6), in); p != nil || !strings.Contains(fmt.Sprint(diags), "No room for standby") {
+		t.Errorf("six connections are enough for seven: %v", diags)
+	}
+}

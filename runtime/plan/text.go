@@ -69,7 +69,11 @@ func (p *Plan) WriteText(w io.Writer) error {
 	}
 	t.head("Total")
 	o := p.Totals
-	t.line("  %s, %s of %s; %s", count(o.Connections, "connection"), count(o.Subscriptions, "subscription"),
+	standbys := ""
+	if o.Standbys > 0 {
+		standbys = fmt.Sprintf(" and up to %d as standby", o.Standbys)
+	}
+	t.line("  %s%s, %s of %s; %s", count(o.Connections, "connection"), standbys, count(o.Subscriptions, "subscription"),
 		count(o.Instruments, "instrument"), count(o.Processes, "plugin process"))
 	t.line("  all subscribed and in step after about %s", seconds(o.ReadySeconds))
 	t.line("  journals: %s at once, %s at most; assumed %s frames/s, %s a day", pipefile.FormatSize(o.Preallocated),
@@ -138,6 +142,9 @@ func (t *text) feed(f *Feed) {
 	}
 	s := f.Startup
 	t.line("  start: %s to connect, %s to subscribe, %s for %s", seconds(s.ConnectSeconds), seconds(s.SubscribeSeconds), seconds(s.SnapshotSeconds), count(s.Snapshots, "book snapshot"))
+	if x := s.Standby; x != nil {
+		t.line("  standby: up to %s more, %s more; all up after about %s", count(x.Connections, "connection"), count(x.SubscribeFrames, "subscribe frame"), seconds(x.ConnectSeconds+s.SubscribeSeconds))
+	}
 	limit := "no limit stated"
 	if s.WeightLimit > 0 {
 		limit = fmt.Sprintf("limit %d in %s", s.WeightLimit, s.WeightPer)

@@ -20,6 +20,7 @@ type Messages struct {
 type MessageOptions struct {
 	Registry     *Registry
 	MaxIdleBytes int // of each pool and size class; 16 MiB if 0
+	Sample       int // as in Options
 	OnFault      func(*Fault)
 }
 
@@ -41,13 +42,13 @@ func NewMessages(o MessageOptions) (*Messages, error) {
 	m := new(Messages)
 	var errs [4]error
 	m.Frames, errs[0] = NewSlices[byte](SliceOptions{Name: "frames", Min: minFrame, Max: maxFrame,
-		MaxIdleBytes: o.MaxIdleBytes, Registry: o.Registry, OnFault: o.OnFault})
+		MaxIdleBytes: o.MaxIdleBytes, Sample: o.Sample, Registry: o.Registry, OnFault: o.OnFault})
 	m.Levels, errs[1] = NewSlices[market.Level](SliceOptions{Name: "levels", Min: minLevels, Max: maxLevels,
-		MaxIdleBytes: o.MaxIdleBytes, Registry: o.Registry, OnFault: o.OnFault})
+		MaxIdleBytes: o.MaxIdleBytes, Sample: o.Sample, Registry: o.Registry, OnFault: o.OnFault})
 	m.Books, errs[2] = New(Options[market.Book]{Name: "books", Reset: ResetBook, Size: bookBytes, Raw: rawBook,
-		MaxIdleBytes: o.MaxIdleBytes, MaxObjectBytes: min(maxBook, o.MaxIdleBytes), Registry: o.Registry, OnFault: o.OnFault})
+		MaxIdleBytes: o.MaxIdleBytes, MaxObjectBytes: min(maxBook, o.MaxIdleBytes), Sample: o.Sample, Registry: o.Registry, OnFault: o.OnFault})
 	m.Batches, errs[3] = New(Options[Batch]{Name: "batches", Reset: (*Batch).Reset, Size: (*Batch).bytes, Raw: (*Batch).raw,
-		MaxIdleBytes: o.MaxIdleBytes, MaxObjectBytes: min(maxBatch, o.MaxIdleBytes), Registry: o.Registry, OnFault: o.OnFault})
+		MaxIdleBytes: o.MaxIdleBytes, MaxObjectBytes: min(maxBatch, o.MaxIdleBytes), Sample: o.Sample, Registry: o.Registry, OnFault: o.OnFault})
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"sync"
@@ -12,34 +13,50 @@ import (
 // Stats are a pool's figures since it was made. While others lease and return,
 // they are of about one moment.
 type Stats struct {
-	Name, Class string
+	Name  string `json:"name"`
+	Class string `json:"class,omitempty"`
 
-	Leases      uint64
-	Hits        uint64 // leases of an object that existed
-	Misses      uint64 // leases for which one was made
-	Returns     uint64
-	Outstanding int // leased now, leaked ones too
-	Peak        int // of Outstanding, as seen whenever objects were made or figures taken
-	Capacity    int // MaxOutstanding; 0: no bound
-	Live        int // leased and idle; those that were leaked and collected count still
-	Idle        int
-	IdleBytes   int // 0 without Size and Bytes
+	Leases      uint64 `json:"leases"`
+	Hits        uint64 `json:"hits"`   // leases of an object that existed
+	Misses      uint64 `json:"misses"` // leases for which one was made
+	Returns     uint64 `json:"returns"`
+	Outstanding int    `json:"outstanding"` // leased now, leaked ones too
+	Peak        int    `json:"peak"`        // of Outstanding, as seen whenever objects were made or figures taken
+	Capacity    int    `json:"capacity"`    // MaxOutstanding; 0: no bound
+	Live        int    `json:"live"`        // leased and idle; those that were leaked and collected count still
+	Idle        int    `json:"idle"`
+	IdleBytes   int    `json:"idle_bytes"`             // 0 without Size and Bytes
+	ObjectBytes int    `json:"object_bytes,omitempty"` // Options.Bytes
 
-	Created   uint64
-	Destroyed [reasons]uint64 // by Reason
-	Overflow  uint64          // leases beyond MaxOutstanding
-	Refused   uint64          // leases that got ErrEmpty
-	Waits     uint64
-	Waiting   int
-	WaitTime  time.Duration // of all that have ended
-	Exchanges uint64        // between a magazine and the depot
-	Misused   uint64        // double returns, and in the invariants build uses after return
-	Lost      uint64        // traced leases that were dropped without Return
+	Created   uint64        `json:"created"`
+	Destroyed ByReason      `json:"destroyed"`
+	Overflow  uint64        `json:"overflow"` // leases beyond MaxOutstanding
+	Refused   uint64        `json:"refused"`  // leases that got ErrEmpty
+	Waits     uint64        `json:"waits"`
+	Waiting   int           `json:"waiting"`
+	WaitTime  time.Duration `json:"wait_ns"`   // of all that have ended
+	Exchanges uint64        `json:"exchanges"` // between a magazine and the depot
+	Misused   uint64        `json:"misused"`   // double returns, and in the invariants build uses after return
+	Lost      uint64        `json:"lost"`      // traced leases that were dropped without Return
 
-	Sample int       // one lease in so many is traced
-	Traced int       // traced leases that are outstanding
-	Oldest time.Time // lease that is outstanding and traced; zero if there is none
-	Sites  []Site    // of traced leases that are outstanding or lost
+	Sample int       `json:"sample"`          // one lease in so many is traced
+	Traced int       `json:"traced"`          // traced leases that are outstanding
+	Oldest time.Time `json:"oldest,omitzero"` // lease that is outstanding and traced; zero if there is none
+	Sites  []Site    `json:"sites,omitempty"` // of traced leases that are outstanding or lost
+}
+
+// ByReason counts objects that were destroyed.
+type ByReason [reasons]uint64
+
+// MarshalJSON names the reasons there were.
+func (b ByReason) MarshalJSON() ([]byte, error) {
+	m := map[string]uint64{}
+	for r, n := range b {
+		if n > 0 {
+			m[Reason(r).String()] = n
+		}
+	}
+	return json.Marshal(m)
 }
 
 // HitRate is the share of leases that found an object; 1 before the first.
@@ -58,7 +75,7 @@ func (p *Pool[T]) Stats() Stats {
 	p.mu.Lock()
 	p.peak = max(p.peak, p.outstanding())
 	s := Stats{Name: p.o.Name, Class: p.o.Class, Peak: p.peak, Capacity: p.o.MaxOutstanding, Live: p.live,
-		Idle: len(p.stack), IdleBytes: p.bytes, Created: p.created, Destroyed: p.destroyed, Overflow: p.overflow, Refused: p.refused,
+		Idle: len(p.stack), IdleBytes: p.bytes, ObjectBytes: p.o.Bytes, Created: p.created, Destroyed: p.destroyed, Overflow: p.overflow, Refused: p.refused,
 		Waits: p.waits, Waiting: len(p.waiters), Exchanges: p.exchanges, Misused: p.misused, Sample: p.o.Sample,
 		Leases: p.leases, Returns: p.returns, Misses: p.misses}
 	for _, m := range p.shards {

@@ -67,11 +67,11 @@ func (e *LeakError) Error() string {
 // Site is a place that leases, with what was traced of it: one lease in Sample,
 // and some of those for which an object had to be made.
 type Site struct {
-	Stack       string // a line for each function with its file and line, innermost first
-	Traced      uint64 // leases
-	Outstanding int    // of these, now
-	Oldest      time.Time
-	Lost        uint64 // dropped without Return, found by a collection
+	Stack       string    `json:"stack"`       // a line for each function with its file and line, innermost first
+	Traced      uint64    `json:"traced"`      // leases
+	Outstanding int       `json:"outstanding"` // of these, now
+	Oldest      time.Time `json:"oldest,omitzero"`
+	Lost        uint64    `json:"lost"` // dropped without Return, found by a collection
 }
 
 type trace struct {

@@ -53,7 +53,6 @@ var (
 
 // Of tuners.
 var (
-	mTuned       = layer.Gauge(telemetry.Changed, "tuned_value", "What a tuner has chosen: workers of a pool, or the batch limit of a lane.", "tuner")
 	mTunedTotal  = layer.Counter(telemetry.Changed, "tuner_changes_total", "Changes of the tuned value. One that never rests finds no best value: pin it.", "tuner")
 	mTunerLoad   = layer.Counter(telemetry.Changed, "tuner_load_changes_total", "Times that a tuner at rest saw the load change and looked for a value again.", "tuner")
 	mTunerPinned = layer.Gauge(telemetry.Changed, "tuner_pinned", "1 while the value is held by an operator, else 0.", "tuner")
@@ -163,7 +162,6 @@ func (t *Tuner) report(e *telemetry.Emitter, name string) {
 	if t.Pinned() {
 		pinned = 1
 	}
-	e.Value(mTuned, float64(t.Value()), name)
 	e.Count(mTunedTotal, t.changes.Load(), name)
 	e.Count(mTunerLoad, t.restarts.Load(), name)
 	e.Value(mTunerPinned, pinned, name)

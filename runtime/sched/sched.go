@@ -87,6 +87,10 @@ func (c *nodeCtx) Value(key any) any {
 // Context gives ctx to the groups that are to be listed by s.
 func (s *Scheduler) Context(ctx context.Context) context.Context { return &nodeCtx{ctx, s} }
 
+// Placed gives ctx the place in the tree that another context has: for a
+// goroutine that ends with ctx, and is listed where at belongs.
+func Placed(ctx, at context.Context) context.Context { return &nodeCtx{ctx, nodeOf(at)} }
+
 // nodeOf is the place that ctx belongs to. A context that came from nowhere
 // gets a scheduler of its own, so that a package works without one.
 func nodeOf(ctx context.Context) node {

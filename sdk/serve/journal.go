@@ -35,11 +35,12 @@ type journalReader struct {
 	// segment's start, or the range is empty.
 	since, known uint64
 
-	to   uint64
-	rec  shm.Record
-	peek market.View
-	inst *market.Instrument
-	err  error
+	to     uint64
+	lapped bool // retention took what stands at to and behind it: the batch ends there
+	rec    shm.Record
+	peek   market.View
+	inst   *market.Instrument
+	err    error
 }
 
 type entry struct {
@@ -88,7 +89,7 @@ func (j *journalReader) set(i market.Instrument) {
 
 // begin prepares to read [from, to), cut behind max selected records.
 func (j *journalReader) begin(from, to uint64, max uint32) error {
-	j.to, j.peek, j.err = to, nil, nil
+	j.to, j.lapped, j.peek, j.err = to, false, nil, nil
 	if from < j.since || from > j.known || j.known == 0 {
 		if err := j.prime(from); err != nil {
 			return err
@@ -104,6 +105,7 @@ func (j *journalReader) begin(from, to uint64, max uint32) error {
 				return err
 			}
 			if v == nil {
+				j.lapped = j.lapped && j.to == from // what stands before is read first
 				break
 			}
 			if n++; n == max {
@@ -139,6 +141,10 @@ func (j *journalReader) prime(from uint64) error {
 	}
 	for {
 		ok, err := j.r.Read(&j.rec)
+		if errors.As(err, new(shm.ErrLapped)) {
+			j.since = math.MaxUint64 // the batch is lapped as well, and says where
+			break
+		}
 		if err != nil {
 			return j.lost(err)
 		}
@@ -170,6 +176,9 @@ func (j *journalReader) next() (market.View, *market.Instrument, error) {
 
 func (j *journalReader) read() (market.View, *market.Instrument, error) {
 	for {
+		if j.lapped {
+			return nil, nil, nil
+		}
 		ok, err := j.r.Read(&j.rec)
 		if err != nil {
 			return nil, nil, j.lost(err)
@@ -204,12 +213,14 @@ func (j *journalReader) read() (market.View, *market.Instrument, error) {
 	}
 }
 
-// lost names what retention took as such: no retry brings it back.
+// lost ends the batch where retention took what follows: no retry brings it
+// back, and the runtime finds out where the next batch begins.
 func (j *journalReader) lost(err error) error {
 	j.since = math.MaxUint64 // what was defined in between is unknown
 	var lapped shm.ErrLapped
 	if errors.As(err, &lapped) {
-		return fault.New(fault.Skip, fmt.Errorf("serve: journal %s: %w", j.name, err))
+		j.to, j.lapped = min(lapped.From, j.to), true
+		return nil
 	}
 	return fmt.Errorf("serve: journal %s: %w", j.name, err)
 }

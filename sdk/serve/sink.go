@@ -150,6 +150,7 @@ func (s *sinkServer) do(ctx context.Context, r *ring.Request, a *ring.Answer) er
 	rng.To = j.to
 	a.To = j.to
 	if !j.some() {
+		a.To = j.to
 		return j.err
 	}
 	b := sink.NewBatch(rng, j.next)
@@ -157,6 +158,7 @@ func (s *sinkServer) do(ctx context.Context, r *ring.Request, a *ring.Answer) er
 	if err == nil {
 		err = b.Err()
 	}
+	a.To = j.to // earlier, if the rest was gone
 	if err == nil {
 		a.Count = b.Count()
 		s.records.Add(uint64(a.Count))

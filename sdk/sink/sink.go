@@ -13,6 +13,10 @@
 // after a restart, possibly cut into other batches, but always flushed in the
 // same ranges once a flush was begun.
 //
+// Loss: where retention takes what a batch has yet to read, the batch ends early,
+// without an error; its name stays the range that it was begun with. The next one
+// begins behind what was lost.
+//
 // Ownership: a Batch and its records are valid until Write returns.
 //
 // A slow sink loses nothing while the journal holds: its cursor lags, others go on.

@@ -143,6 +143,7 @@ func TestConnectionFaults(t *testing.T) {
 	}
 
 	c := dial(t, e, tradeStream)
+	tradeIDs(t, c, 1) // the connection is known now
 	post(t, e, "/_fault", Fault{Kind: FaultShutdown})
 	c.until("serverShutdown")
 

@@ -52,7 +52,7 @@ type Request struct {
 // Answer says what became of a request.
 type Answer struct {
 	Batch   uint64
-	To      uint64 // where the batch ended; less than the request's To where MaxRecords was reached
+	To      uint64 // where the batch ended; less than the request's To where MaxRecords was reached, or retention took the rest
 	Count   int64  // selected records
 	Pending int64  // bytes that the next flush of this journal would commit; -1 if the sink doesn't tell
 	Failed  bool

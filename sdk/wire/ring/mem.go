@@ -170,15 +170,20 @@ func (b *Bell) wait(parked *atomic.Uint32, ready func() bool, timeout time.Durat
 	}
 }
 
-// Pump calls wake each time that the bell rings, until the bell is closed. It
-// takes the place of Wait.
-func (b *Bell) Pump(wake func()) {
+// Pump calls wake each time that the bell rings, until over is closed and
+// Interrupt was called, or the bell is closed. It takes the place of Wait.
+func (b *Bell) Pump(over <-chan struct{}, wake func()) {
 	for {
 		if _, err := b.sleeper.Read(b.buf[:]); err != nil {
 			if !errors.Is(err, os.ErrDeadlineExceeded) {
 				return
 			}
 			_ = b.sleeper.SetReadDeadline(time.Time{}) // Interrupt
+			select {
+			case <-over:
+				return
+			default:
+			}
 		}
 		wake()
 	}
