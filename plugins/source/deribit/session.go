@@ -45,8 +45,19 @@ func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
 const alone = 8
 
 // Frames renders one call for each channel, or for as many as a call may name.
-// Channels of this program that share one of the venue's name it once.
+// Subscriptions that share one of the venue's channels name it once, and give it
+// up together.
 func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
+	live := map[string]bool{}
+	for _, sub := range r.Live {
+		list, err := streams(sub)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range list {
+			live[name] = true
+		}
+	}
 	var names []string
 	subs := map[string][]int{}
 	for i, sub := range r.Subscriptions {
@@ -55,6 +66,9 @@ func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
 			return nil, err
 		}
 		for _, name := range list {
+			if live[name] { // goes on for another
+				continue
+			}
 			if len(subs[name]) == 0 {
 				names = append(names, name)
 			}

@@ -18,7 +18,9 @@ import (
 // numbers of trades are one here.
 var deribitVenue = venue{
 	markets: []market.Market{market.MarketInverse, market.MarketLinear, market.MarketOption, market.MarketSpot},
-	new:     func(e *Emulator) dialect { return &deribit{e: e, market: e.opt.Market, conns: map[*Conn]*deribitConn{}} },
+	new: func(e *Emulator) dialect {
+		return &deribit{e: e, market: e.opt.Market, conns: map[*Conn]*deribitConn{}}
+	},
 	symbols: func(o Options, n market.Name, price float64) naming {
 		d, step := max(tickDecimals(price), 1), uint8(4)
 		native := n.Base
