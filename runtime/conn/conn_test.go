@@ -147,6 +147,7 @@ type plugin struct {
 	mu      sync.Mutex
 	n       int
 	calls   []source.SessionRequest
+	asked   []source.FrameRequest
 }
 
 func (p *plugin) frames(op string, subs []source.Subscription) []source.Frame {
@@ -191,6 +192,9 @@ func (p *plugin) Session(_ context.Context, r source.SessionRequest) (source.Scr
 }
 
 func (p *plugin) Frames(_ context.Context, r source.FrameRequest) ([]source.Frame, error) {
+	p.mu.Lock()
+	p.asked = append(p.asked, r)
+	p.mu.Unlock()
 	op := "subscribe"
 	if r.Unsubscribe {
 		op = "unsubscribe"

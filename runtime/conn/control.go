@@ -399,6 +399,14 @@ func (l *link) render() {
 	if len(add)+len(drop) == 0 {
 		return
 	}
+	var live []source.Subscription
+	if len(drop) > 0 {
+		for k := range l.active {
+			if !slices.Contains(drop, k) {
+				live = append(live, l.f.subOf(k, want))
+			}
+		}
+	}
 	l.rendering = true
 	l.slot.work.Go(l.name(" rendering"), func(context.Context) error {
 		r := rendering{add: add, drop: drop}
@@ -410,6 +418,9 @@ func (l *link) render() {
 				continue
 			}
 			req := source.FrameRequest{Market: l.f.set.Spec.Market, Class: l.ep.Class, Unsubscribe: half.unsub}
+			if half.unsub {
+				req.Live = live
+			}
 			for _, k := range half.keys {
 				req.Subscriptions = append(req.Subscriptions, l.f.subOf(k, want))
 			}

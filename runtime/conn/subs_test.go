@@ -212,6 +212,33 @@ func TestResubscribeTouchesOneSymbol(t *testing.T) {
 	})
 }
 
+// TestUnsubscribeNamesWhatStays: channels may share one of the venue's, so that a
+// plugin must know what it may not give up.
+func TestUnsubscribeNamesWhatStays(t *testing.T) {
+	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+		all := slices.Concat(subs(market.ChannelTrades, 1), subs(market.ChannelBook, 2))
+		r := start(t, s, all)
+		time.Sleep(time.Second)
+		if err := r.SetSubscriptions(slices.Concat(all[:2], subs(market.ChannelLiquidations, 1))); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		r.plugin.mu.Lock()
+		defer r.plugin.mu.Unlock()
+		asked := r.plugin.asked
+		if len(asked) != 2 || !asked[0].Unsubscribe || asked[1].Unsubscribe || asked[1].Live != nil {
+			t.Fatalf("%+v", asked)
+		}
+		live := map[market.Channel]string{}
+		for _, s := range asked[0].Live {
+			live[s.Channel] = s.Symbol
+		}
+		if len(asked[0].Live) != 2 || live[market.ChannelTrades] != all[0].Symbol || live[market.ChannelBook] != all[1].Symbol {
+			t.Errorf("%v stay", live)
+		}
+	})
+}
+
 // signals speaks as the test venue's decoder.
 func signals(r *running, e entry) {
 	var m struct{ Ack, Reject, Welcome string }

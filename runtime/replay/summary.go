@@ -84,6 +84,8 @@ type bookSum struct {
 	Crossed      int64    `json:"crossed"`
 	Levels       [2]int   `json:"levels"`
 	Final        bookSide `json:"final"`
+	FinalLevels  [2]int   `json:"final_levels"` // as levels, under the name that some oracles have
+	FinalCrossed bool     `json:"final_crossed"`
 	b            *book.Book
 }
 
@@ -256,7 +258,10 @@ func (s *Summary) Finish() {
 			continue
 		}
 		t.Levels = [2]int{t.b.Len(book.Bids), t.b.Len(book.Asks)}
+		t.FinalLevels = t.Levels
 		t.Final = bookSide{top(t.b, book.Bids), top(t.b, book.Asks)}
+		bid, ask := t.b.Top(book.Bids, 1, nil), t.b.Top(book.Asks, 1, nil)
+		t.FinalCrossed = len(bid) > 0 && len(ask) > 0 && bid[0].Price.Cmp(ask[0].Price) >= 0
 	}
 	for _, m := range []map[string]*lastSum{s.BBO, s.Ticker, s.Candles, s.CandlesHistory, s.Funding, s.MarkPrice, s.IndexPrice, s.OpenInterest,
 		s.Liquidations, s.LongShortRatio} {

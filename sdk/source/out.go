@@ -231,6 +231,11 @@ func (o *Out) Book(t *market.Book) {
 func (o *Out) BBO(t *market.BBO) {
 	o.begin(&t.Header)
 	o.keySeq(&t.Header, market.KindBBO)
+	if t.Seq == market.None { // several may happen at one time
+		for _, d := range [...]market.Decimal{t.BidPrice, t.BidAmount, t.AskPrice, t.AskAmount} {
+			t.Key = mix(t.Key, market.KindBBO, d)
+		}
+	}
 	o.buf = t.AppendTo(o.buf)
 }
 

@@ -168,12 +168,14 @@ type Renew struct {
 	Request *Request      `json:"request,omitempty"`
 }
 
-// FrameRequest asks for frames on a live connection.
+// FrameRequest asks for frames on a live connection. Live are the subscriptions
+// that stay when others are given up: what one of them needs isn't unsubscribed.
 type FrameRequest struct {
 	Market        market.Market
 	Class         string
 	Unsubscribe   bool
 	Subscriptions []Subscription
+	Live          []Subscription
 }
 
 // Purpose says why a request is made.

@@ -158,6 +158,9 @@ func decodeAll(t *testing.T, s source.Source, path string) (*totals, int) {
 			case market.KindInstrument:
 				instruments++
 			default:
+				if unstated(v.Kind()) {
+					continue
+				}
 				name := sections[v.Kind()]
 				if got.lasts[name] == nil {
 					got.lasts[name] = map[string]*lasts{}

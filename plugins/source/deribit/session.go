@@ -1,0 +1,195 @@
+package deribit
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+// Ids of calls. Those of subscriptions are made by callID, above idTest.
+const (
+	idHeartbeat = "1"
+	idLogin     = "2"
+	idTest      = "3"
+)
+
+// Session dials, has the venue ask for signs of life, logs in where the class
+// needs it, and subscribes.
+func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
+	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
+	if err != nil {
+		return source.Script{}, err
+	}
+	steps := []source.Step{{Dial: &source.Dial{URL: r.Endpoint}},
+		{Send: &source.Frame{Token: idHeartbeat, Data: fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"method":"public/set_heartbeat","params":{"interval":%d}}`, idHeartbeat, heartbeat)}}}
+	if r.Class == classLogin {
+		// The signature is hexadecimal and the timestamp in milliseconds.
+		steps = append(steps, source.Step{Send: &source.Frame{Token: idLogin,
+			Data: `{"jsonrpc":"2.0","id":` + idLogin + `,"method":"public/auth","params":{"grant_type":"client_signature","client_id":"${key}","timestamp":${timestamp},"nonce":"${nonce}","data":"","signature":"${signature}"}}`,
+			Sign: &source.Sign{Scheme: "hmac-sha256", Payload: "${timestamp}\n${nonce}\n"},
+		}}, source.Step{Await: &source.Await{Token: idLogin, Timeout: 10 * time.Second}})
+	}
+	return source.Script{Steps: append(steps, source.Step{Subscribe: subscribe})}, nil
+}
+
+// alone is up to how many channels each has a call of its own, so that each is
+// known to be refused by itself: as many as can be made at once, with room for
+// the rest of a session.
+const alone = 8
+
+// Frames renders one call for each channel, or for as many as a call may name.
+// Subscriptions that share one of the venue's channels name it once, and give it
+// up together.
+func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
+	live := map[string]bool{}
+	for _, sub := range r.Live {
+		list, err := streams(sub)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range list {
+			live[name] = true
+		}
+	}
+	var names []string
+	subs := map[string][]int{}
+	for i, sub := range r.Subscriptions {
+		list, err := streams(sub)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range list {
+			if live[name] { // goes on for another
+				continue
+			}
+			if len(subs[name]) == 0 {
+				names = append(names, name)
+			}
+			subs[name] = append(subs[name], i)
+		}
+	}
+	size := 1
+	if len(names) > alone {
+		size = maxChannels
+	}
+	var frames []source.Frame
+	for ; len(names) > 0; names = names[min(size, len(names)):] {
+		batch := names[:min(size, len(names))]
+		seen := map[int]bool{}
+		f := call(batch, r.Unsubscribe)
+		for _, name := range batch {
+			for _, i := range subs[name] {
+				if !seen[i] {
+					seen[i] = true
+					f.Subs = append(f.Subs, i)
+				}
+			}
+		}
+		frames = append(frames, f)
+	}
+	return frames, nil
+}
+
+// call renders a call. Its id says what the answer can't: from the right,
+// whether it unsubscribes, how many channels it names, and which.
+func call(names []string, unsubscribe bool) source.Frame {
+	list, _ := json.Marshal(names) // texts always marshal
+	method, end := "public/subscribe", uint64(0)
+	if unsubscribe {
+		method, end = "public/unsubscribe", 1
+	}
+	h := fnv.New32a()
+	h.Write(list)
+	id := strconv.FormatUint(uint64(h.Sum32()|1)<<16|uint64(len(names))<<1|end, 10)
+	return source.Frame{Token: id, Data: `{"jsonrpc":"2.0","id":` + id + `,"method":"` + method + `","params":{"channels":` + string(list) + `}}`}
+}
+
+// callOf reads an id of call: how many channels it names, 0 if the id is none.
+func callOf(id []byte) (channels int, unsubscribe bool) {
+	n, err := strconv.ParseUint(string(id), 10, 48)
+	if err != nil || n>>16 == 0 {
+		return 0, false
+	}
+	return int(n >> 1 & 0x7fff), n&1 == 1
+}
+
+// streams are the venue's channels that a subscription needs.
+func streams(sub source.Subscription) ([]string, error) {
+	interval := sub.Config.String("interval")
+	if interval == "" {
+		interval = interval100
+	}
+	switch sub.Channel {
+	case market.ChannelTrades, market.ChannelLiquidations:
+		return []string{"trades." + sub.Symbol + "." + interval}, nil
+	case market.ChannelBook:
+		return []string{"book." + sub.Symbol + "." + interval}, nil
+	case market.ChannelBBO:
+		return []string{"quote." + sub.Symbol}, nil
+	case market.ChannelTicker, market.ChannelFunding, market.ChannelMarkPrice, market.ChannelIndexPrice, market.ChannelOpenInterest, market.ChannelOptions:
+		return []string{"ticker." + sub.Symbol + "." + interval}, nil
+	case market.ChannelVolatilityIndex:
+		base, _, _ := strings.Cut(sub.Symbol, "-")
+		return []string{"deribit_volatility_index." + strings.ToLower(base) + "_usd"}, nil
+	case market.ChannelCandles:
+		names := sub.Config.Strings("intervals")
+		if len(names) == 0 {
+			names = []string{"1m"}
+		}
+		var all []string
+		for _, name := range names {
+			native := ""
+			for _, i := range intervals {
+				if i.name == name {
+					native = i.native
+				}
+			}
+			if native == "" {
+				return nil, fmt.Errorf("deribit: no candles of %q", name)
+			}
+			all = append(all, "chart.trades."+sub.Symbol+"."+native)
+		}
+		return all, nil
+	}
+	return nil, fmt.Errorf("deribit: channel %s of %s is no stream", sub.Channel, sub.Symbol)
+}
+
+// Requests renders catalogues, and trade history, which is paged by the trades'
+// numbers.
+func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
+	base := r.Base
+	if base == "" {
+		base = p.manifest.Markets[0].HTTP[0]
+	}
+	base += "/api/v2/public/"
+	if r.Purpose == source.PurposeInstruments || r.Purpose == source.PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments {
+		return []source.Request{{URL: base + "get_instruments?currency=any&kind=" + kind(r.Market), Weight: 1}}, nil
+	}
+	var all []source.Request
+	for _, sub := range r.Subs {
+		if r.Purpose != source.PurposeHistory || sub.Channel != market.ChannelTrades {
+			return nil, fmt.Errorf("deribit: no %s request for %s of %s", r.Purpose, sub.Channel, sub.Symbol)
+		}
+		all = append(all, source.Request{Weight: 1, URL: fmt.Sprintf("%sget_last_trades_by_instrument?instrument_name=%s&start_seq=%d&end_seq=%d&count=1000&sorting=asc",
+			base, url.QueryEscape(sub.Symbol), r.From, r.To)})
+	}
+	return all, nil
+}
+
+// kind is the venue's name of what a market lists; futures are of two markets.
+func kind(m market.Market) string {
+	switch m {
+	case market.MarketSpot:
+		return "spot"
+	case market.MarketOption:
+		return "option"
+	}
+	return "future"
+}
