@@ -290,7 +290,9 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 	spec := l.specs[v.Channel()]
 	numbered := spec != nil && spec.Sequence != source.SequenceNone && seq != market.None
 	old := numbered && st.LastSeq != market.None && seq <= st.LastSeq
-	if st.seen(v.Key(), old || len(st.Carriers) > 1) || old && v.Origin() == market.OriginHistory {
+	// Ids that no number orders are looked up each time: nothing else tells a repeat.
+	named := !numbered && v.Kind() == market.KindTrade && len(v.TradeID()) > 0
+	if st.seen(v.Key(), old || named || len(st.Carriers) > 1) || old && v.Origin() == market.OriginHistory {
 		l.repeated(in, st)
 		return true
 	}

@@ -112,7 +112,7 @@ func (d *decoder) stated(out *source.Out) error {
 	if err := d.c.Err(); err != nil {
 		return err
 	}
-	d.emitFields(out, out.SymbolIn(d.m.market, d.m.symbol), &ticker{fields: d.fresh, whole: true, best: market.None}, d.fresh.have)
+	d.emitTicker(out)
 	return nil
 }
 

@@ -1,6 +1,8 @@
 package bybit
 
 import (
+	"math/bits"
+
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -57,9 +59,10 @@ type fields struct {
 	v    [numFields]market.Decimal
 }
 
-// ticker is the merged state of an instrument on a connection.
+// ticker is the merged state of an instrument on a connection; what is unknown is
+// null.
 type ticker struct {
-	fields
+	v     [numFields]market.Decimal
 	whole bool  // a whole one came
 	best  int64 // number of the best bid and offer of the book of one level; None: it has none
 }
@@ -158,14 +161,11 @@ func (d *decoder) emitTicker(out *source.Out) {
 	id := out.SymbolIn(m.market, m.symbol)
 	k := m.conn.ticker(id)
 	if !m.delta {
-		k.fields, k.whole = d.fresh, true
-	} else {
-		for f, have := 0, d.fresh.have; have != 0; f, have = f+1, have>>1 {
-			if have&1 != 0 {
-				k.v[f] = d.fresh.v[f]
-			}
-		}
-		k.have |= d.fresh.have
+		k.whole, k.v = true, [numFields]market.Decimal{}
+	}
+	for have := d.fresh.have; have != 0; have &= have - 1 {
+		f := bits.TrailingZeros32(have)
+		k.v[f] = d.fresh.v[f]
 	}
 	d.emitFields(out, id, k, d.fresh.have)
 }
@@ -174,36 +174,31 @@ func (d *decoder) emitTicker(out *source.Out) {
 func (d *decoder) emitFields(out *source.Out, id market.InstrumentID, k *ticker, fresh uint32) {
 	h := header(market.ChannelTicker)
 	h.Instrument, h.Ts = id, d.m.ts
-	get := func(f field) market.Decimal {
-		if k.have&(1<<f) == 0 {
-			return market.Decimal{}
-		}
-		return k.v[f]
-	}
+	v := &k.v
 	inverse := d.m.market == market.MarketInverse
 	if d.use[market.ChannelTicker] && (k.whole || fresh&ofTicker != 0) {
-		t := market.Ticker{Header: h, Trades: market.None, Last: get(fLast), Open: get(fOpen), High: get(fHigh), Low: get(fLow), Volume: get(fVolume),
-			BidPrice: get(fBid), BidAmount: get(fBidAmount), AskPrice: get(fAsk), AskAmount: get(fAskAmount)}
+		t := market.Ticker{Header: h, Trades: market.None, Last: v[fLast], Open: v[fOpen], High: v[fHigh], Low: v[fLow], Volume: v[fVolume],
+			BidPrice: v[fBid], BidAmount: v[fBidAmount], AskPrice: v[fAsk], AskAmount: v[fAskAmount]}
 		if !inverse { // there turnover is in the base currency
-			t.QuoteVolume = get(fTurnover)
+			t.QuoteVolume = v[fTurnover]
 		}
 		out.Ticker(&t)
 	}
 	// The best bid and offer is the book of one level where there is one.
 	if fresh&ofBest != 0 && d.use[market.ChannelBBO] && (d.m.market == market.MarketOption || d.all && k.best == market.None) {
-		t := market.BBO{Header: h, BidPrice: get(fBid), BidAmount: get(fBidAmount), AskPrice: get(fAsk), AskAmount: get(fAskAmount)}
+		t := market.BBO{Header: h, BidPrice: v[fBid], BidAmount: v[fBidAmount], AskPrice: v[fAsk], AskAmount: v[fAskAmount]}
 		t.Channel = market.ChannelBBO
 		out.BBO(&t)
 	}
-	if rate := get(fRate); fresh&ofFunding != 0 && !rate.IsNull() && d.use[market.ChannelFunding] {
-		t := market.Funding{Header: h, Rate: rate, NextTs: nanos(get(fNext)), Interval: hours(get(fHours))}
+	if rate := v[fRate]; fresh&ofFunding != 0 && !rate.IsNull() && d.use[market.ChannelFunding] {
+		t := market.Funding{Header: h, Rate: rate, NextTs: nanos(v[fNext]), Interval: hours(v[fHours])}
 		t.Channel = market.ChannelFunding
 		out.Funding(&t)
 	}
-	if amount := get(fInterest); fresh&(1<<fInterest) != 0 && !amount.IsNull() && d.use[market.ChannelOpenInterest] {
+	if amount := v[fInterest]; fresh&(1<<fInterest) != 0 && !amount.IsNull() && d.use[market.ChannelOpenInterest] {
 		t := market.OpenInterest{Header: h, Amount: amount}
 		if t.Channel = market.ChannelOpenInterest; !inverse {
-			t.Value = get(fInterestValue)
+			t.Value = v[fInterestValue]
 		}
 		out.OpenInterest(&t)
 	}
@@ -212,16 +207,16 @@ func (d *decoder) emitFields(out *source.Out, id market.InstrumentID, k *ticker,
 		k market.Kind
 		c market.Channel
 	}{{fMark, market.KindMarkPrice, market.ChannelMarkPrice}, {fIndex, market.KindIndexPrice, market.ChannelIndexPrice}} {
-		if price := get(p.f); fresh&(1<<p.f) != 0 && !price.IsNull() && d.use[p.c] {
+		if price := v[p.f]; fresh&(1<<p.f) != 0 && !price.IsNull() && d.use[p.c] {
 			t := market.Price{Header: h, Price: price}
 			t.Kind, t.Channel = p.k, p.c
 			out.Price(&t)
 		}
 	}
 	if fresh&ofOption != 0 && d.use[market.ChannelOptions] {
-		t := market.OptionSummary{Header: h, BidPrice: get(fBid), BidAmount: get(fBidAmount), BidIV: get(fBidIV), AskPrice: get(fAsk), AskAmount: get(fAskAmount),
-			AskIV: get(fAskIV), MarkPrice: get(fMark), MarkIV: get(fMarkIV), Last: get(fLast), OpenInterest: get(fInterest),
-			UnderlyingPrice: get(fUnderlying), Delta: get(fDelta), Gamma: get(fGamma), Vega: get(fVega), Theta: get(fTheta)}
+		t := market.OptionSummary{Header: h, BidPrice: v[fBid], BidAmount: v[fBidAmount], BidIV: v[fBidIV], AskPrice: v[fAsk], AskAmount: v[fAskAmount],
+			AskIV: v[fAskIV], MarkPrice: v[fMark], MarkIV: v[fMarkIV], Last: v[fLast], OpenInterest: v[fInterest],
+			UnderlyingPrice: v[fUnderlying], Delta: v[fDelta], Gamma: v[fGamma], Vega: v[fVega], Theta: v[fTheta]}
 		t.Channel = market.ChannelOptions
 		out.OptionSummary(&t)
 	}
