@@ -290,8 +290,8 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 	spec := l.specs[v.Channel()]
 	numbered := spec != nil && spec.Sequence != source.SequenceNone && seq != market.None
 	old := numbered && st.LastSeq != market.None && seq <= st.LastSeq
-	// Ids that no number orders are looked up each time: nothing else tells a repeat.
-	named := !numbered && v.Kind() == market.KindTrade && len(v.TradeID()) > 0
+	// Where no number orders a venue's trades, nothing but their ids tells a repeat.
+	named := spec != nil && spec.Sequence == source.SequenceNone && v.Kind() == market.KindTrade && len(v.TradeID()) > 0
 	if st.seen(v.Key(), old || named || len(st.Carriers) > 1) || old && v.Origin() == market.OriginHistory {
 		l.repeated(in, st)
 		return true

@@ -116,6 +116,7 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 			address, _, _ := bytes.Cut(in.URL, []byte{'?'})
 			if m, err := market.ParseMarket(string(address[bytes.LastIndexByte(address, '/')+1:])); err == nil {
 				d.on(in.Conn).market = m
+				out.Remember()
 			}
 		}
 	case source.InputClose:
