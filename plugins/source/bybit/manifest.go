@@ -27,7 +27,7 @@ func New() source.Source {
 			{URL: "https://bybit-exchange.github.io/docs/v5/ws/connect", Date: "2026-11-23", For: "endpoints, args, ping, answers to requests"},
 			{URL: "https://bybit-exchange.github.io/docs/v5/rate-limit", Date: "2026-11-23", For: "connections and requests of an address"},
 			{URL: "https://bybit-exchange.github.io/docs/v5/websocket/public/orderbook", Date: "2026-11-23", For: "depths, snapshots and deltas, u = 1, level 1 repeated after 3 s"},
-			{URL: "https://bybit-exchange.github.io/docs/v5/websocket/public/full-ob", Date: "2026-11-23", For: "why orderbook.full isn't offered: its books are verified by another rule than the others'"},
+			{URL: "https://bybit-exchange.github.io/docs/v5/websocket/public/full-ob", Date: "2026-11-23", For: "why orderbook.full isn't offered: it has no snapshot in the stream and needs a book rule of its own beside the other depths'"},
 			{URL: "https://bybit-exchange.github.io/docs/v5/websocket/public/ticker", Date: "2026-11-23", For: "tickers, funding, mark and index price, open interest, options"},
 			{URL: "https://bybit-exchange.github.io/docs/v5/websocket/public/trade", Date: "2026-11-23", For: "trades; those of options by coin"},
 			{URL: "https://bybit-exchange.github.io/docs/v5/websocket/public/all-liquidation", Date: "2026-11-23", For: "liquidations, whose side is the position's"},

@@ -71,14 +71,21 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 	default:
 		return fmt.Errorf("no such request is known")
 	}
-	if err := d.list(out, one); err != nil {
-		return err
+	more, err := d.list(out, one)
+	if err == nil {
+		err = c.End()
 	}
-	return c.End()
+	if err == nil && more && bytes.HasSuffix(path, []byte("/instruments-info")) {
+		// Requests of a catalogue can't follow each other's answers: what stands on
+		// further pages is missing, which must be seen.
+		out.Rejected([]byte("instruments-info"), []byte("the catalogue has more than one page; the instruments of the others are not known"))
+	}
+	return err
 }
 
-// list decodes each of a result's list; the symbol may stand before it.
-func (d *decoder) list(out *source.Out, one func(*decoder, *source.Out) error) error {
+// list decodes each of a result's list; the symbol may stand before it. It says
+// whether there is another page.
+func (d *decoder) list(out *source.Out, one func(*decoder, *source.Out) error) (more bool, err error) {
 	c := &d.c
 	c.Object()
 	for c.Key() {
@@ -89,12 +96,14 @@ func (d *decoder) list(out *source.Out, one func(*decoder, *source.Out) error) e
 			c.Array()
 			for c.Elem() {
 				if err := one(d, out); err != nil {
-					return err
+					return false, err
 				}
 			}
+		case "nextPageCursor":
+			more = len(c.Str()) > 0
 		}
 	}
-	return c.Err()
+	return more, c.Err()
 }
 
 // pastTrade decodes a trade of the last minutes.
