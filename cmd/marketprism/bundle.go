@@ -10,6 +10,7 @@ import (
 	"github.com/marketprism/marketprism/plugins/sink/parquet"
 	"github.com/marketprism/marketprism/plugins/sink/stdout"
 	"github.com/marketprism/marketprism/plugins/source/binance"
+	"github.com/marketprism/marketprism/plugins/source/bybit"
 	"github.com/marketprism/marketprism/plugins/source/deribit"
 	"github.com/marketprism/marketprism/plugins/source/kraken"
 	"github.com/marketprism/marketprism/plugins/source/okx"
@@ -24,6 +25,7 @@ var (
 	bundledSources = map[string]func() source.Source{
 		"binance":   binance.New,
 		"binanceus": binance.NewUS,
+		"bybit":     bybit.New,
 		"deribit":   deribit.New,
 		"kraken":    kraken.New,
 		"okcoin":    okx.NewOkcoin,

@@ -309,7 +309,9 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 		}
 		l.passed(in, st, conn, seq)
 	}
-	if st.seen(v.Key(), old || len(st.Carriers) > 1) || old && v.Origin() == market.OriginHistory {
+	// Where no number orders a venue's trades, nothing but their ids tells a repeat.
+	named := spec != nil && spec.Sequence == source.SequenceNone && v.Kind() == market.KindTrade && len(v.TradeID()) > 0
+	if st.seen(v.Key(), old || named || len(st.Carriers) > 1) || old && v.Origin() == market.OriginHistory {
 		l.repeated(in, st)
 		return true
 	}

@@ -98,6 +98,28 @@ func TestDuplicatesAcrossConnections(t *testing.T) {
 		`quality btc disconnect trades from_seq=301 to_seq=305 missing=3 repaired="resumed" closes`, "trade btc 305")...)
 }
 
+// TestUnnumberedRepeats: ids without an order tell a repeat on one connection too;
+// what has neither id nor number is passed on.
+func TestUnnumberedRepeats(t *testing.T) {
+	b := newBench(t, func(s *flow.Settings) {
+		s.Channels = slices.Clone(s.Channels)
+		s.Channels[0].Sequence = source.SequenceNone
+	})
+	for _, id := range []int64{7, 3, 7, 3, 3, 9} {
+		b.frame(1, trade("btc", id))
+	}
+	b.want("trade btc 7", "trade btc 3", "trade btc 9")
+	nameless := func(o *source.Out) {
+		o.Trade(&market.Trade{Header: market.Header{Instrument: o.Symbol([]byte("btc")), Channel: market.ChannelTrades, Ts: t0, TsSend: market.None, Seq: market.None,
+			PrevSeq: market.None}, Price: dec("1"), Amount: dec("1"), Side: market.SideBuy, FirstID: market.None, LastID: market.None})
+	}
+	b.frame(1, nameless)
+	b.frame(1, nameless)
+	if n := b.lane.Counts.Duplicates.Load(); n != 3 {
+		t.Errorf("%d duplicates were counted, want 3", n)
+	}
+}
+
 func TestVenueRepeatsItself(t *testing.T) {
 	b := newBench(t, nil)
 	b.frame(1, trade("btc", 1))

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"hash"
 	"strconv"
+	"strings"
 
 	"github.com/marketprism/marketprism/runtime/book"
 	"github.com/marketprism/marketprism/sdk/market"
@@ -36,8 +37,10 @@ type Summary struct {
 	LongShortRatio map[string]*lastSum  `json:"long_short_ratio,omitempty"`
 	Quality        map[string]int64     `json:"quality,omitempty"` // records by cause
 
-	rules map[market.Market]source.BookRule
-	buf   []byte
+	rules  map[market.Market]source.BookRule
+	market map[string]market.Market // of a symbol, in a mixed recording
+	shared bool                     // several markets have one symbol
+	buf    []byte
 }
 
 // Frames counts what came from outside.
@@ -103,7 +106,7 @@ type lastSum struct {
 
 // NewSummary starts a summary of a venue's records.
 func NewSummary(m source.Manifest, mk market.Market) *Summary {
-	s := &Summary{Venue: m.Venue, Market: mk.String(), rules: map[market.Market]source.BookRule{}}
+	s := &Summary{Venue: m.Venue, Market: mk.String(), rules: map[market.Market]source.BookRule{}, market: map[string]market.Market{}}
 	for _, c := range m.Channels {
 		if c.Channel == market.ChannelBook && c.Book != nil {
 			for _, on := range c.Markets {
@@ -129,7 +132,7 @@ func sum[T any](m *map[string]*T, symbol string) *T {
 
 // Add takes one record of a records journal.
 func (s *Summary) Add(v market.View, i *market.Instrument) {
-	symbol := i.Symbol
+	symbol := s.symbol(v, i)
 	history := v.Origin() == market.OriginHistory
 	switch v.Kind() {
 	case market.KindTrade:
@@ -180,6 +183,29 @@ func (s *Summary) Add(v market.View, i *market.Instrument) {
 		s.Quality[cause.String()]++
 		if cause == market.CauseGap && v.Channel() == market.ChannelBook && len(v.Text(fs[7].Offset)) == 0 {
 			sum(&s.Book, symbol).Gaps++
+		}
+	}
+}
+
+// symbol is the venue's own, in a mixed recording behind its market, until
+// Finish knows whether that is needed.
+func (s *Summary) symbol(v market.View, i *market.Instrument) string {
+	if k := v.Kind(); s.Market != market.MarketMixed.String() || k == market.KindInstrument {
+		return i.Symbol
+	}
+	if m, ok := s.market[i.Symbol]; ok && m != i.Market {
+		s.shared = true
+	}
+	s.market[i.Symbol] = i.Market
+	return i.Market.String() + ":" + i.Symbol
+}
+
+// bare takes the markets off the symbols.
+func bare[T any](m map[string]*T) {
+	for k, t := range m {
+		if _, symbol, ok := strings.Cut(k, ":"); ok {
+			delete(m, k)
+			m[symbol] = t
 		}
 	}
 }
@@ -247,6 +273,17 @@ func (s *Summary) last(t *lastSum, v market.View) {
 // Finish computes hashes, last records and final books; the summary can then be
 // marshalled.
 func (s *Summary) Finish() {
+	lasts := []map[string]*lastSum{s.BBO, s.Ticker, s.Candles, s.CandlesHistory, s.Funding, s.MarkPrice, s.IndexPrice, s.OpenInterest,
+		s.Liquidations, s.LongShortRatio}
+	if s.Market == market.MarketMixed.String() && !s.shared {
+		bare(s.Trades)
+		bare(s.AggTrades)
+		bare(s.TradesSnapshot)
+		bare(s.Book)
+		for _, m := range lasts {
+			bare(m)
+		}
+	}
 	for _, m := range []map[string]*tradeSum{s.Trades, s.AggTrades, s.TradesSnapshot} {
 		for _, t := range m {
 			t.SHA256 = hex.EncodeToString(t.h.Sum(nil))
@@ -263,8 +300,7 @@ func (s *Summary) Finish() {
 		bid, ask := t.b.Top(book.Bids, 1, nil), t.b.Top(book.Asks, 1, nil)
 		t.FinalCrossed = len(bid) > 0 && len(ask) > 0 && bid[0].Price.Cmp(ask[0].Price) >= 0
 	}
-	for _, m := range []map[string]*lastSum{s.BBO, s.Ticker, s.Candles, s.CandlesHistory, s.Funding, s.MarkPrice, s.IndexPrice, s.OpenInterest,
-		s.Liquidations, s.LongShortRatio} {
+	for _, m := range lasts {
 		for _, t := range m {
 			t.Last = lastFields(market.View(t.rec))
 		}

@@ -103,3 +103,14 @@ func redate(from, to, s string) string {
 	}
 	return t.Format(to)
 }
+
+// CutQuote cuts a symbol without a separator (BTCUSDT) before the longest of the
+// quotes that it ends with; both are empty where it ends with none.
+func CutQuote(symbol string, quotes []string) (base, quote string) {
+	for _, q := range quotes {
+		if len(q) > len(quote) && len(symbol) > len(q) && strings.HasSuffix(symbol, q) {
+			base, quote = symbol[:len(symbol)-len(q)], q
+		}
+	}
+	return base, quote
+}

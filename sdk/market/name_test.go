@@ -24,3 +24,12 @@ func TestNames(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+func TestCutQuote(t *testing.T) {
+	quotes := []string{"USD", "USDT", "BTC", "T"}
+	for symbol, want := range map[string][2]string{"BTCUSDT": {"BTC", "USDT"}, "XT": {"X", "T"}, "ETHBTC": {"ETH", "BTC"}, "BTC": {}, "USDT": {"USD", "T"}, "": {}, "ETHEUR": {}} {
+		if base, quote := CutQuote(symbol, quotes); base != want[0] || quote != want[1] {
+			t.Errorf("%q is %q and %q", symbol, base, quote)
+		}
+	}
+}

@@ -108,6 +108,7 @@ type synthetic struct {
 	cut     uint64 // of 1<<16: below it an event is a trade
 	levels  int
 	futures bool // update ids have holes between updates
+	single  bool // update ids have none: each is the one after the last
 	depth   int
 }
 
@@ -127,7 +128,7 @@ var startPrices = map[string]float64{"BTC": 63000, "XBT": 63000, "ETH": 3400, "S
 
 func newSynthetic(o Options, name func(Options, market.Name, float64) naming) (*synthetic, error) {
 	m := &synthetic{byName: map[string]*symbol{}, rng: splitmix(o.Seed), seed: o.Seed, levels: o.Levels, depth: o.Depth,
-		futures: o.Market.String() != "spot"}
+		futures: o.Market.String() != "spot", single: venues[o.Venue].single}
 	m.cut = uint64(o.Mix.Trades) << 16 / uint64(o.Mix.Trades+o.Mix.Depth)
 	names := o.Symbols
 	if len(names) == 0 {
@@ -265,6 +266,10 @@ func (m *synthetic) makeUpdate(ev *event, s *symbol) {
 		ev.first += int64(m.rng.next() & 31)
 	}
 	ev.last = ev.first + int64(max(len(ev.bids)+len(ev.asks), 1)) - 1
+	if m.single {
+		ev.first = ev.prev + 1
+		ev.last = ev.first
+	}
 	s.seq = ev.last
 	ev.top = bb != s.bb || ba != s.ba || qb != s.qty[s.bb] || qa != s.qty[s.ba]
 }

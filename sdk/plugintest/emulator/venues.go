@@ -15,6 +15,7 @@ type venue struct {
 	symbols  func(o Options, name market.Name, price float64) naming
 	defaults func(market.Market) []string // canonical names
 	limits   limits
+	single   bool // an update has one number, not one for each level
 }
 
 // limits of a venue, in force with Options.Limits.

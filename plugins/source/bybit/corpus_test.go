@@ -1,0 +1,36 @@
+package bybit
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/plugintest/oracle"
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+func TestCaptures(t *testing.T) { oracle.Captures{Pattern: "bybit-*"}.Run(t, New()) }
+
+func TestMessages(t *testing.T) {
+	oracle.Messages{
+		Venue: "bybit",
+		Market: func(m *oracle.Message) (market.Market, string) {
+			if mk, err := market.ParseMarket(m.Market); err == nil && mk != market.MarketMixed {
+				return mk, ""
+			}
+			return market.MarketLinear, "" // the collection doesn't say; the formats are one
+		},
+		Input: func(m *oracle.Message) source.Input {
+			_, path, ok := strings.Cut(m.Request, " ") // "GET /v5/market/orderbook", without the query it was sent with
+			if !ok {
+				return source.Input{Kind: source.InputText}
+			}
+			return source.Input{Kind: source.InputHTTP, Status: 200, URL: []byte("https://api.example" + path)}
+		},
+		Normalise: func(_ *oracle.Message, e map[string]any) {
+			if s, ok := e["interval"].(string); ok { // one name for all venues
+				e["interval"] = string(interval([]byte(s)))
+			}
+		},
+	}.Run(t, New())
+}

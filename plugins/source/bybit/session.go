@@ -1,0 +1,165 @@
+package bybit
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strconv"
+
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+// Session dials and subscribes.
+func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
+	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
+	if err != nil {
+		return source.Script{}, err
+	}
+	size := 0
+	for i := range subscribe {
+		size += len(subscribe[i].Token) + len(`"",`)
+	}
+	if size > maxArgs {
+		return source.Script{}, fmt.Errorf("bybit: the topics of one connection have %d characters, the venue takes %d; subscribe fewer lengths of candles", size, maxArgs)
+	}
+	return source.Script{Steps: []source.Step{{Dial: &source.Dial{URL: r.Endpoint}}, {Subscribe: subscribe}}}, nil
+}
+
+// Frames renders one request for each topic, for the venue refuses a request as
+// a whole where one of its topics is wrong. Channels that share a topic name it
+// once. The request's id is the topic: options are answered by topic, without
+// an id.
+func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
+	op := "subscribe"
+	if r.Unsubscribe {
+		op = "unsubscribe"
+	}
+	var frames []source.Frame
+	at := map[string]int{}
+	for i, sub := range r.Subscriptions {
+		names, err := topics(r.Market, sub)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range names {
+			if j, ok := at[t]; ok {
+				frames[j].Subs = append(frames[j].Subs, i)
+				continue
+			}
+			at[t] = len(frames)
+			name, _ := json.Marshal(t) // texts always marshal
+			frames = append(frames, source.Frame{Token: t, Subs: []int{i},
+				Data: fmt.Sprintf(`{"req_id":%s,"op":"%s","args":[%s]}`, name, op, name)})
+		}
+	}
+	return frames, nil
+}
+
+// topics are those that carry a subscription.
+func topics(m market.Market, sub source.Subscription) ([]string, error) {
+	one := func(name string) ([]string, error) { return []string{name + "." + sub.Symbol}, nil }
+	switch sub.Channel {
+	case market.ChannelTrades:
+		if m != market.MarketOption {
+			return one(topicTrades)
+		}
+		list := sub.Config.Strings("coins")
+		if len(list) == 0 {
+			list = coins[:2]
+		}
+		var all []string
+		for _, coin := range list {
+			all = append(all, topicTrades+"."+coin)
+		}
+		return all, nil
+	case market.ChannelBook:
+		return one("orderbook." + strconv.Itoa(depth(m, sub.Config.Int("depth"))))
+	case market.ChannelBBO:
+		if m != market.MarketOption {
+			return one("orderbook.1")
+		}
+		return one(topicTickers)
+	case market.ChannelTicker, market.ChannelFunding, market.ChannelMarkPrice, market.ChannelIndexPrice, market.ChannelOpenInterest, market.ChannelOptions:
+		return one(topicTickers)
+	case market.ChannelLiquidations:
+		return one(topicLiquidations)
+	case market.ChannelCandles:
+		list := sub.Config.Strings("intervals")
+		if len(list) == 0 {
+			list = []string{"1m"}
+		}
+		var all []string
+		for _, name := range list {
+			native := nativeInterval(name)
+			if native == "" {
+				return nil, fmt.Errorf("bybit: no candles of %q", name)
+			}
+			all = append(all, topicCandles+"."+native+"."+sub.Symbol)
+		}
+		return all, nil
+	}
+	return nil, fmt.Errorf("bybit: channel %s of %s is no stream", sub.Channel, sub.Symbol)
+}
+
+// depth is the least that the venue has for so many levels; the default for none.
+func depth(m market.Market, levels int64) int {
+	all := depths(m)
+	if levels <= 0 {
+		return all[1]
+	}
+	for _, d := range all {
+		if levels <= int64(d) {
+			return d
+		}
+	}
+	return all[len(all)-1]
+}
+
+func nativeInterval(name string) string {
+	for _, i := range intervals {
+		if i.name == name {
+			return i.native
+		}
+	}
+	return ""
+}
+
+// Requests renders catalogues, polls, and the trades of the last minutes, which
+// is all that the venue tells of the past.
+func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
+	base := r.Base
+	if base == "" {
+		base = p.manifest.Markets[0].HTTP[0]
+	}
+	base += "/v5/market/"
+	category := "?category=" + r.Market.String()
+	if r.Purpose == source.PurposeInstruments || r.Purpose == source.PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments {
+		address := base + "instruments-info" + category + "&limit=1000"
+		if r.Market != market.MarketOption {
+			return []source.Request{{URL: address, Weight: 1}}, nil
+		}
+		var all []source.Request
+		for _, coin := range coins {
+			all = append(all, source.Request{URL: address + "&baseCoin=" + coin, Weight: 1})
+		}
+		return all, nil
+	}
+	var all []source.Request
+	for _, sub := range r.Subs {
+		symbol := "&symbol=" + url.QueryEscape(sub.Symbol)
+		switch {
+		case r.Purpose == source.PurposePoll && sub.Channel == market.ChannelLongShortRatio && r.Market != market.MarketSpot:
+			all = append(all, source.Request{URL: base + "account-ratio" + category + symbol + "&period=5min&limit=1", Weight: 1})
+		case r.Purpose == source.PurposeHistory && sub.Channel == market.ChannelTrades && sub.Symbol != "":
+			limit := "&limit=1000"
+			if r.Market == market.MarketSpot {
+				limit = "&limit=60"
+			}
+			all = append(all, source.Request{URL: base + "recent-trade" + category + symbol + limit, Weight: 1})
+		default:
+			return nil, fmt.Errorf("bybit: no %s request for %s of %s", r.Purpose, sub.Channel, sub.Symbol)
+		}
+	}
+	return all, nil
+}
