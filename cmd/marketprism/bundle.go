@@ -10,6 +10,7 @@ import (
 	"github.com/marketprism/marketprism/plugins/sink/parquet"
 	"github.com/marketprism/marketprism/plugins/sink/stdout"
 	"github.com/marketprism/marketprism/plugins/source/binance"
+	"github.com/marketprism/marketprism/plugins/source/coinbase"
 	"github.com/marketprism/marketprism/plugins/source/kraken"
 	"github.com/marketprism/marketprism/plugins/source/okx"
 	"github.com/marketprism/marketprism/sdk/serve"
@@ -23,6 +24,7 @@ var (
 	bundledSources = map[string]func() source.Source{
 		"binance":   binance.New,
 		"binanceus": binance.NewUS,
+		"coinbase":  coinbase.New,
 		"kraken":    kraken.New,
 		"okcoin":    okx.NewOkcoin,
 		"okx":       okx.New,

@@ -93,7 +93,7 @@ func (l *Lane) openBook(in *instrument, st *stream, c market.Cause, from, to, mi
 	ref := l.publish(in, market.Quality{Cause: c, Of: market.ChannelBook, FromSeq: from, ToSeq: to, FromTs: fromTs, ToTs: market.None,
 		Missing: missing, Ref: market.None, Detail: []byte(detail)})
 	l.tell(in, st, &l.quality, true)
-	st.Open = openGap{c, ref, from, fromTs}
+	st.Open = openGap{Cause: c, Ref: ref, FromSeq: from, FromTs: fromTs}
 }
 
 // recover asks the outside for what mends a book.
