@@ -92,7 +92,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	start := c.Mark()
 	*m = message{seq: market.None, ts: market.None}
 	var events jsonscan.Mark
-	waiting, done := false, false
+	waiting, done, first := false, false, true
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "channel":
@@ -112,11 +112,15 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 			}
 			done = true
 		case "type":
-			c.Seek(start)
-			return d.exchange(out)
+			kind := c.Str()
+			if !first {
+				c.Seek(start)
+			}
+			return d.exchange(kind, out)
 		default:
 			c.Skip()
 		}
+		first = false
 	}
 	if err := c.End(); err != nil {
 		return err

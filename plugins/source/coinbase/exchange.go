@@ -7,20 +7,10 @@ import (
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
-// exchange reads a frame of the Exchange: {"type":"match",…}. Books have no
-// number, so that a lost update can't be seen.
-func (d *decoder) exchange(out *source.Out) error {
+// exchange reads a frame of the Exchange, {"type":"match",…}, whose type is known.
+// Books have no number, so that a lost update can't be seen.
+func (d *decoder) exchange(kind []byte, out *source.Out) error {
 	c := &d.c
-	start := c.Mark()
-	var kind []byte
-	for kind == nil && c.Key() {
-		if string(c.KeyBytes()) == "type" {
-			kind = c.Str()
-		} else {
-			c.Skip()
-		}
-	}
-	c.Seek(start)
 	var err error
 	switch string(kind) {
 	case "l2update":

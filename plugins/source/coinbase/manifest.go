@@ -83,7 +83,7 @@ func endpoint(class, url string) source.Endpoint {
 		MaxSubscriptions: 40, // none is stated: so many are sent within 5 s
 		Messages:         source.Rate{N: 8, Per: time.Second},
 		SubscribeWithin:  5 * time.Second,
-		MaxFrame:         32 << 20, // the snapshot of BTC-USD had 5 MB in August 2026
+		MaxFrame:         16 << 20, // the snapshot of BTC-USD had 5 MB in August 2026
 		// The channel of heartbeats, which is subscribed on every connection, has
 		// a frame each second.
 		Heartbeat: source.Heartbeat{Kind: source.HeartbeatServer, Every: time.Second, Timeout: 20 * time.Second},
