@@ -196,7 +196,9 @@ func (l *Lane) deriveBBO(in *instrument) {
 	b := market.BBO{Header: l.header(in, market.KindBBO, market.ChannelBBO), BidPrice: bid.Price, BidAmount: bid.Amount,
 		AskPrice: ask.Price, AskAmount: ask.Amount}
 	b.Seq = in.book.Seq()
-	b.Key = market.KeySeq(in.seed, market.KindBBO, b.Seq)
+	if spec := l.specs[market.ChannelBook]; b.Seq != market.None && spec.Book.Sequence.Scope != source.ScopeConnection {
+		b.Key = market.KeySeq(in.seed, market.KindBBO, b.Seq) // the number names this state of the book
+	}
 	l.scratch = b.AppendTo(l.scratch[:0])
 	l.emit(market.View(l.scratch))
 }

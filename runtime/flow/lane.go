@@ -301,7 +301,7 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 		st.frame, st.before = l.pos+1, st.LastSeq
 	}
 	old := numbered && st.before != market.None && seq <= st.before
-	if st.seen(v.Key(), old || len(st.Carriers) > 1) || old && v.Origin() == market.OriginHistory {
+	if st.seen(v.Key(), old || len(st.Carriers) > 1 || v.Origin() == market.OriginHistory) || old && v.Origin() == market.OriginHistory {
 		l.repeated(in, st)
 		return true
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -331,8 +332,10 @@ func (d *decoder) trade(one *trade) error {
 		case "product_id":
 			one.symbol = c.Str()
 		case "trade_id":
-			t.Seq = c.Int64()
-			t.ID = c.Lexeme()
+			t.ID = c.NumOrStr()
+			if n, ok := integer(t.ID); ok {
+				t.Seq = n
+			}
 		case "price":
 			t.Price = source.Decimal(c)
 		case "size":
@@ -345,10 +348,24 @@ func (d *decoder) trade(one *trade) error {
 			c.Skip()
 		}
 	}
-	if one.symbol == nil || t.ID == nil || t.Price.IsNull() || t.Amount.IsNull() || t.Side == market.SideUnknown {
+	if one.symbol == nil || len(t.ID) == 0 || t.Price.IsNull() || t.Amount.IsNull() || t.Side == market.SideUnknown {
 		return d.lacks("a trade", "product_id, trade_id, price, size or side")
 	}
 	return nil
+}
+
+// integer reads an id that is one; the ids of contracts need not be.
+func integer(s []byte) (n int64, ok bool) {
+	if len(s) == 0 || len(s) > 18 {
+		return 0, false
+	}
+	for _, b := range s {
+		if b < '0' || b > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(b-'0')
+	}
+	return n, true
 }
 
 // taker is the side opposite to the maker's, which the venue states.
@@ -367,10 +384,11 @@ func taker(maker []byte) market.Side {
 func (d *decoder) emitTrades(out *source.Out) {
 	for i := range d.trades {
 		one := &d.trades[i]
-		if i+1 < len(d.trades) && (i == 0 || !bytes.Equal(d.trades[i-1].symbol, one.symbol)) {
+		same := func(o trade) bool { return bytes.Equal(o.symbol, one.symbol) }
+		if i+1 < len(d.trades) && one.t.Seq != market.None && !slices.ContainsFunc(d.trades[:i], same) {
 			n := int64(1)
 			for _, o := range d.trades[i+1:] {
-				if bytes.Equal(o.symbol, one.symbol) && o.t.Seq < one.t.Seq {
+				if same(o) && o.t.Seq < one.t.Seq {
 					n++
 				}
 			}

@@ -144,12 +144,10 @@ func poll(c market.Channel, ms []market.Market, k market.Kind, every time.Durati
 }
 
 func channels() []source.ChannelSpec {
-	// Ids are consecutive by product in all recordings.
-	trades := func(ms []market.Market) source.ChannelSpec {
-		c := stream(market.ChannelTrades, ms, market.KindTrade)
-		c.Sequence, c.Weight = source.SequenceIncrement, 1
-		return c
-	}
+	// Ids are consecutive by product in all recordings, which are of spot markets.
+	// Trades of contracts are known to be whole by the connection's numbers.
+	trades := stream(market.ChannelTrades, spotOnly, market.KindTrade)
+	trades.Sequence, trades.Weight = source.SequenceIncrement, 1
 	book := func(ms []market.Market) source.ChannelSpec {
 		c := stream(market.ChannelBook, ms, market.KindBookSnapshot, market.KindBookDelta)
 		c.Class = classBook
@@ -167,10 +165,10 @@ func channels() []source.ChannelSpec {
 	instruments := poll(market.ChannelInstruments, everywhere, market.KindInstrument, time.Hour)
 	instruments.PerMarket = true
 	return []source.ChannelSpec{
-		feeds(trades(spotOnly), []string{feedTrades, feedMatches, feedFull},
+		feeds(trades, []string{feedTrades, feedMatches, feedFull},
 			"the venue's feed: market_trades (Advanced Trade), matches (Exchange); after a login: full (Exchange, the trades among the orders)",
 			when(feedMatches, classExchange), when(feedFull, classLogin)),
-		trades(linearOnly),
+		stream(market.ChannelTrades, linearOnly, market.KindTrade),
 		feeds(book(spotOnly), []string{feedBook, feedBatch, feedLogin},
 			"the venue's feed: level2 (Advanced Trade, verified by the connection's numbers), level2_batch (Exchange, each 50 ms, not verifiable); after a login: exchange_level2 (Exchange, each change, not verifiable)",
 			when(feedBatch, classExchange), when(feedLogin, classLogin)),
