@@ -4,8 +4,8 @@
 // recordings of Coinbase Pro, as the Exchange was called, are decoded too.
 //
 // manifest.go holds what the venue is, session.go what is sent to it, decode.go
-// what Advanced Trade sends, exchange.go what the Exchange sends, instruments.go
-// names, catalogues and what is told of contracts by request alone.
+// what Advanced Trade sends, exchange.go what the Exchange sends, responses.go what
+// is requested, instruments.go names, catalogues and what is told of contracts.
 package coinbase
 
 import (
