@@ -11,6 +11,7 @@ import (
 	"github.com/marketprism/marketprism/plugins/sink/stdout"
 	"github.com/marketprism/marketprism/plugins/source/binance"
 	"github.com/marketprism/marketprism/plugins/source/bybit"
+	"github.com/marketprism/marketprism/plugins/source/coinbase"
 	"github.com/marketprism/marketprism/plugins/source/deribit"
 	"github.com/marketprism/marketprism/plugins/source/kraken"
 	"github.com/marketprism/marketprism/plugins/source/okx"
@@ -26,6 +27,7 @@ var (
 		"binance":   binance.New,
 		"binanceus": binance.NewUS,
 		"bybit":     bybit.New,
+		"coinbase":  coinbase.New,
 		"deribit":   deribit.New,
 		"kraken":    kraken.New,
 		"okcoin":    okx.NewOkcoin,

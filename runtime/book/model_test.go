@@ -176,6 +176,10 @@ func (m *model) judge(r market.Book) book.Verdict {
 			return book.VerdictStale
 		}
 		return book.VerdictApplied
+	case q.Scope == source.ScopeConnection && r.Seq != market.None && m.seq != market.None && r.Seq < m.seq:
+		return book.VerdictStale
+	case q.Scope == source.ScopeConnection:
+		return book.VerdictApplied
 	case r.Seq == market.None && m.seq == market.None && m.rule.Checksum.Kind != "" && r.Checksum != market.None:
 		return book.VerdictApplied
 	case r.Seq == market.None:
@@ -426,6 +430,8 @@ func drawRule(t *rapid.T) (source.BookRule, book.Options, market.Precision) {
 			Kind: []source.ChecksumKind{source.ChecksumNone, source.ChecksumKraken, source.ChecksumPairs}[pick("checksum", 3)]},
 	}
 	switch rule.Snapshot {
+	case source.SnapshotInBand:
+		rule.Sequence.Scope = []source.Scope{source.ScopeInstrument, source.ScopeConnection}[pick("scope", 2)]
 	case source.SnapshotHTTP:
 		rule.Sequence.Start = []source.SequenceStart{source.StartRange, source.StartOverlap, source.StartChain}[pick("start", 3)]
 	case source.SnapshotEach:

@@ -22,6 +22,12 @@ func (b *Book) judge(v market.View) Verdict {
 		}
 		return VerdictApplied
 	}
+	if q.Scope == source.ScopeConnection { // whoever counts the connection's frames calls Void
+		if last != market.None && l != market.None && last < l {
+			return VerdictStale
+		}
+		return VerdictApplied
+	}
 	if last == market.None {
 		if l == market.None && b.rule.Checksum.Kind != source.ChecksumNone && v.Checksum() != market.None {
 			return VerdictApplied // from before the venue numbered its records: the checksum judges it

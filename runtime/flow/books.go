@@ -101,7 +101,7 @@ func (l *Lane) openBook(in *instrument, st *stream, c market.Cause, from, to, mi
 	ref := l.publish(in, market.Quality{Cause: c, Of: market.ChannelBook, FromSeq: from, ToSeq: to, FromTs: fromTs, ToTs: market.None,
 		Missing: missing, Ref: market.None, Detail: []byte(detail)})
 	l.tell(in, st, &l.quality, true)
-	st.Open = openGap{c, ref, from, fromTs}
+	st.Open = openGap{Cause: c, Ref: ref, FromSeq: from, FromTs: fromTs}
 }
 
 // recover asks the outside for what mends a book.
@@ -204,7 +204,9 @@ func (l *Lane) deriveBBO(in *instrument) {
 	b := market.BBO{Header: l.header(in, market.KindBBO, market.ChannelBBO), BidPrice: bid.Price, BidAmount: bid.Amount,
 		AskPrice: ask.Price, AskAmount: ask.Amount}
 	b.Seq = in.book.Seq()
-	b.Key = market.KeySeq(in.seed, market.KindBBO, b.Seq)
+	if spec := l.specs[market.ChannelBook]; b.Seq != market.None && spec.Book.Sequence.Scope != source.ScopeConnection {
+		b.Key = market.KeySeq(in.seed, market.KindBBO, b.Seq) // the number names this state of the book
+	}
 	l.scratch = b.AppendTo(l.scratch[:0])
 	l.emit(market.View(l.scratch))
 }

@@ -33,6 +33,7 @@ type savedLane struct {
 	Last       int64
 	Stopping   bool
 	Remembered []Remembered
+	Sequences  []Sequence
 	Insts      []savedInstrument
 	Processors [][]byte
 	Names      []string // of these
@@ -80,7 +81,7 @@ type savedInstrument struct {
 // Save appends the lane's state to b.
 func (l *Lane) Save() ([]byte, error) {
 	s := savedLane{Version: checkpointVersion, Layout: market.LayoutVersion, Frames: l.next, Records: l.out.Position(),
-		Now: l.now, Hour: l.hour, Last: l.last, Stopping: l.stopping, Remembered: l.remembered}
+		Now: l.now, Hour: l.hour, Last: l.last, Stopping: l.stopping, Remembered: l.remembered, Sequences: l.sequences}
 	for _, in := range l.ordered() {
 		si := savedInstrument{ID: in.inst.ID, Streams: in.streams, Crossed: in.crossed, Gone: in.gone, Ahead: in.ahead, Version: in.version}
 		if in.book != nil {
@@ -160,7 +161,7 @@ func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error
 		l.insts[si.ID] = in
 	}
 	l.last = s.Last
-	l.next, l.now, l.hour, l.remembered, l.stopping = s.Frames, s.Now, s.Hour, s.Remembered, s.Stopping
+	l.next, l.now, l.hour, l.remembered, l.sequences, l.stopping = s.Frames, s.Now, s.Hour, s.Remembered, s.Sequences, s.Stopping
 	l.Counts.Next.Store(int64(l.next))
 	l.countBooks()
 	l.meter.streams = true

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -95,6 +96,7 @@ type Lane struct {
 
 	holes      int // of all streams
 	remembered []Remembered
+	sequences  []Sequence // of the connections whose frames the venue numbers
 	out        Output
 
 	table  streamTable
@@ -111,6 +113,12 @@ type Lane struct {
 type Remembered struct {
 	Pos  uint64
 	Conn uint32
+}
+
+// Sequence is the last frame's number on a connection.
+type Sequence struct {
+	Conn uint32
+	Last int64
 }
 
 // instrument is a lane's state of one instrument.
@@ -293,13 +301,18 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 	seq := v.Seq()
 	spec := l.specs[v.Channel()]
 	numbered := spec != nil && spec.Sequence != source.SequenceNone && seq != market.None
-	old := numbered && st.LastSeq != market.None && seq <= st.LastSeq
-	first := seq // merged trades follow by the first of them
+	if st.frame != l.pos+1 { // a frame may have its newest record first: the others are no older than it
+		st.frame, st.before = l.pos+1, st.LastSeq
+	}
+	old := numbered && st.before != market.None && seq <= st.before
+	first := seq // what comes follows the number before it
 	if numbered && spec.Sequence == source.SequenceRange && v.Kind() == market.KindTrade && v.TradeFirstID() != market.None {
-		first = v.TradeFirstID()
+		first = v.TradeFirstID() // of merged trades
+	} else if prev := v.PrevSeq(); numbered && prev != market.None { // of the newest, which stands first: what all of them follow
+		first = prev + 1
 	}
 	if len(st.Holes) > 0 && numbered {
-		if old && l.fill(st, first, seq) {
+		if old && l.fill(st, min(first, seq), seq) {
 			st.seen(v.Key(), false)
 			if v.Origin() == market.OriginLive {
 				l.meter.outOfOrder[st.Channel&(maxChannels-1)].Add(1)
@@ -311,7 +324,7 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 	}
 	// Where no number orders a venue's trades, nothing but their ids tells a repeat.
 	named := spec != nil && spec.Sequence == source.SequenceNone && v.Kind() == market.KindTrade && len(v.TradeID()) > 0
-	if st.seen(v.Key(), old || named || len(st.Carriers) > 1) || old && v.Origin() == market.OriginHistory {
+	if st.seen(v.Key(), old || named || len(st.Carriers) > 1 || v.Origin() == market.OriginHistory) || old && v.Origin() == market.OriginHistory {
 		l.repeated(in, st)
 		return true
 	}
@@ -327,7 +340,10 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 			}
 		}
 		if v.Origin() == market.OriginLive || st.Open.Cause != market.CauseNone {
-			st.LastSeq = seq
+			if v.Origin() != market.OriginLive { // history that doesn't reach back to the gap's beginning
+				st.Open.Missing += missing
+			}
+			st.LastSeq = max(st.LastSeq, seq)
 		}
 	}
 	if v.Origin() == market.OriginLive {
@@ -345,10 +361,14 @@ func (l *Lane) redundantBook(in *instrument, st *stream, v market.View, conn uin
 		return false
 	}
 	drop := false
-	if spec.Book.Sequence.Kind != source.SequenceNone && v.Seq() != market.None {
+	byConn := spec.Book.Sequence.Scope == source.ScopeConnection
+	if spec.Book.Sequence.Kind != source.SequenceNone && !byConn && v.Seq() != market.None {
 		drop = st.seen(v.Key(), len(st.Carriers) > 1)
 	} else if conn != 0 && conn != st.Primary {
 		if v.Kind() == market.KindBookSnapshot || !slices.Contains(st.Carriers, st.Primary) {
+			if byConn && v.Kind() != market.KindBookSnapshot && in.book != nil && in.book.Synced() {
+				l.resync(in, "the connection that numbered its frames is gone")
+			}
 			st.Primary = conn
 		} else {
 			drop = true
@@ -469,6 +489,11 @@ func (l *Lane) signal(s source.Signal) error {
 		l.meter.notices[market.CauseRejected].Add(1)
 		l.feedQuality(market.CauseRejected, string(s.Text))
 		l.act(s)
+	case source.SignalSequence:
+		if len(s.Text) != 8 {
+			return fmt.Errorf("sequence of %d bytes", len(s.Text))
+		}
+		return l.sequence(s.Conn, int64(binary.LittleEndian.Uint64(s.Text)))
 	case source.SignalEcho:
 		if len(s.Text) != 1 {
 			return fmt.Errorf("echo of %d bytes", len(s.Text))

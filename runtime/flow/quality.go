@@ -84,7 +84,7 @@ func (l *Lane) open(in *instrument, st *stream, c market.Cause, fromSeq, fromTs 
 	ref := l.publish(in, market.Quality{Cause: c, Of: st.Channel, FromSeq: fromSeq, ToSeq: market.None, FromTs: fromTs,
 		ToTs: market.None, Missing: market.None, Ref: market.None, Detail: []byte(detail)})
 	l.tell(in, st, &l.quality, true)
-	st.Open = openGap{c, ref, fromSeq, fromTs}
+	st.Open = openGap{Cause: c, Ref: ref, FromSeq: fromSeq, FromTs: fromTs}
 }
 
 // close ends an open gap of a stream with the first record after it. A gap of a
@@ -96,8 +96,8 @@ func (l *Lane) close(in *instrument, st *stream, v market.View, missing int64) {
 	n := market.None
 	spec := l.specs[st.Channel]
 	if spec != nil && spec.Sequence != source.SequenceNone {
-		n = missing
-		l.countMissing(in, st, missing)
+		n = missing + st.Open.Missing
+		l.countMissing(in, st, n)
 	}
 	l.closed(in, st, "resumed", v.Seq(), v.TsRecv(), n)
 }
@@ -174,6 +174,8 @@ func (l *Lane) coverStream(in *instrument, st *stream, now int64) {
 		switch {
 		case spec.Book != nil && spec.Book.Checksum.Kind != source.ChecksumNone && spec.Book.Checksum.Until == "":
 			ver = market.VerifiableChecksum
+		case spec.Book != nil && spec.Book.Sequence.Scope == source.ScopeConnection && (in.book == nil || in.book.Seq() == market.None):
+			// by a feed of the venue that has no numbers, or not synchronised
 		case spec.Book != nil && spec.Book.Sequence.Kind != source.SequenceNone || spec.Sequence != source.SequenceNone:
 			ver = market.VerifiableSequence
 		}
@@ -214,7 +216,7 @@ func (l *Lane) echo() error {
 		if err != nil {
 			return err
 		}
-		l.remembered, l.stopping = l.remembered[:0], false
+		l.remembered, l.sequences, l.stopping = l.remembered[:0], l.sequences[:0], false
 		for _, in := range l.insts { // with the connections went what was on its way
 			in.gone = 0
 		}
@@ -235,8 +237,46 @@ func (l *Lane) echo() error {
 	return nil
 }
 
+// sequence follows the numbers of a connection's frames. Where one is missing,
+// nobody knows whose: every book that the connection brings is void, and what has
+// no numbers of its own has a gap.
+func (l *Lane) sequence(conn uint32, n int64) error {
+	i := slices.IndexFunc(l.sequences, func(s Sequence) bool { return s.Conn == conn })
+	if i < 0 {
+		l.sequences = append(l.sequences, Sequence{conn, n})
+		return nil
+	}
+	last := l.sequences[i].Last
+	if l.sequences[i].Last = n; n == last+1 || n == last {
+		return nil
+	}
+	at, err := l.s.Frames.At(l.pos)
+	if err != nil {
+		l.out.Err = err
+		return err
+	}
+	l.recv = at.Wall
+	why := fmt.Sprintf("frame %d of the connection follows frame %d", n, last)
+	for _, in := range l.ordered() {
+		for _, st := range in.streams {
+			spec := l.specs[st.Channel]
+			switch {
+			case spec == nil || st.Channel == market.ChannelInstruments || !slices.Contains(st.Carriers, conn):
+			case spec.Book != nil:
+				if spec.Book.Sequence.Scope == source.ScopeConnection && st.Primary == conn {
+					l.resync(in, why)
+				}
+			case spec.Sequence == source.SequenceNone && len(st.Carriers) == 1:
+				l.open(in, st, market.CauseGap, market.None, max(st.LastRecv, st.Since), why)
+			}
+		}
+	}
+	return nil
+}
+
 func (l *Lane) forget(conn uint32) {
 	l.remembered = slices.DeleteFunc(l.remembered, func(r Remembered) bool { return r.Conn == conn })
+	l.sequences = slices.DeleteFunc(l.sequences, func(s Sequence) bool { return s.Conn == conn })
 }
 
 func (l *Lane) tick(now int64) error {

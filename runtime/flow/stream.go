@@ -34,6 +34,9 @@ type stream struct {
 	Open  openGap
 	Holes []hole // that may yet be filled, the oldest first
 
+	frame  uint64 // that before was taken at, plus 1
+	before int64  // LastSeq before the frame that is being handled
+
 	stats *stats // figures of this run; nil until the first record
 }
 
@@ -43,6 +46,7 @@ type openGap struct {
 	Ref     int64
 	FromSeq int64
 	FromTs  int64
+	Missing int64 // already known to be
 }
 
 func newStream(ch market.Channel, aggregate bool, since int64) *stream {

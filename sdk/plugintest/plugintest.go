@@ -311,7 +311,7 @@ func (b *bench) settle() []Record {
 				if e.Channel == emulator.ChannelTrades {
 					return r.Kind == "trade" && r.id() == e.Seq
 				}
-				return (r.Kind == "book_delta" || r.Kind == "book_snapshot") && (r.Seq >= e.Seq || r.Seq == 0 && r.TsRecv >= e.Time)
+				return (r.Kind == "book_delta" || r.Kind == "book_snapshot") && r.TsRecv >= e.Time && (r.Seq >= e.Seq || r.Seq == 0)
 			})
 			if !last[k] {
 				return false

@@ -178,6 +178,9 @@ type Scope string
 // The scopes.
 const (
 	ScopeInstrument Scope = "instrument"
+	// The venue counts the frames of a connection (Out.Sequence): one that is
+	// missing voids every book that the connection brings. A record's number only
+	// tells repeats; one without a number comes by a feed that counts nothing.
 	ScopeConnection Scope = "connection"
 )
 

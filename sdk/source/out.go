@@ -25,6 +25,7 @@ const (
 	SignalDefine                               // the plugin's instrument id stands for Text (JSON of market.Instrument)
 	SignalError                                // the frame was refused; Text says why
 	SignalEcho                                 // an input that is no frame of the venue passed: HTTP, open, close, timer, note, gap; Text is one byte, its InputKind
+	SignalSequence                             // the frame's number on its connection; Text is the number, eight bytes, little endian
 )
 
 // SignalSize is the fixed part of an encoded signal; text follows, padded to 8.
@@ -64,7 +65,7 @@ func ParseSignal(b []byte) (Signal, int, error) {
 	}
 	size, n := int64(binary.LittleEndian.Uint32(b)), int64(binary.LittleEndian.Uint32(b[8:]))
 	k := SignalKind(b[4])
-	if k < SignalSubscribed || k > SignalEcho || size&7 != 0 || size > int64(len(b)) || size < SignalSize+n {
+	if k < SignalSubscribed || k > SignalSequence || size&7 != 0 || size > int64(len(b)) || size < SignalSize+n {
 		return Signal{}, 0, fmt.Errorf("source: malformed signal: kind %#x, size %d, text %d, %d bytes present", b[4], size, n, len(b))
 	}
 	return Signal{k, binary.LittleEndian.Uint32(b[16:]), market.InstrumentID(binary.LittleEndian.Uint32(b[12:])),
@@ -90,6 +91,8 @@ type Out struct {
 	ids  map[string]market.InstrumentID // by market byte + symbol
 	inst []instrumentState
 	name []byte
+
+	byConn bool // books are numbered by their connection: the number names no update
 
 	slots [256]market.InstrumentID // found last, by slotOf: most look-ups need no map
 }
@@ -117,8 +120,12 @@ type instrumentState struct {
 // NewOut is used by the SDK's serving side and by tests.
 func NewOut(s Source, m market.Market) *Out {
 	man := s.Describe()
-	return &Out{identify: s.Identify, market: m, venue: man.Venue, revision: man.Revision,
+	o := &Out{identify: s.Identify, market: m, venue: man.Venue, revision: man.Revision,
 		ids: make(map[string]market.InstrumentID), inst: make([]instrumentState, 1)}
+	for _, c := range man.Channels {
+		o.byConn = o.byConn || c.Book != nil && c.Book.Sequence.Scope == ScopeConnection
+	}
+	return o
 }
 
 // Begin starts an input; Bytes then collects from empty.
@@ -221,6 +228,9 @@ func mix(key uint64, k market.Kind, d market.Decimal) uint64 {
 func (o *Out) Book(t *market.Book) {
 	o.begin(&t.Header)
 	o.keySeq(&t.Header, t.Kind)
+	if o.byConn && t.Seq != market.None {
+		t.Key = market.KeySeq(market.KeySeq(o.seed(t.Instrument), t.Kind, t.Ts), t.Kind, t.Seq)
+	}
 	if t.Seq == market.None && t.Checksum != market.None { // two may have one time
 		t.Key = market.KeySeq(t.Key, t.Kind, t.Checksum)
 	}
@@ -329,6 +339,16 @@ func (o *Out) Subscribed(token []byte) { o.signal(SignalSubscribed, 0, token) }
 // Rejected says that the venue refused the frame with this token, and why.
 func (o *Out) Rejected(token, reason []byte) {
 	o.signal(SignalRejected, 0, append(append(append([]byte(nil), token...), 0), reason...))
+}
+
+// Sequence says which number the venue gave this frame on its connection, before
+// the frame's records: books whose rule has ScopeConnection, and what else has no
+// numbers of its own, are known to be whole by it. Each must be one more than the
+// one before; a repeated one is taken for a repeated frame.
+func (o *Out) Sequence(n int64) {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(n))
+	o.signal(SignalSequence, 0, b[:])
 }
 
 // Reply asks the runtime to send a text frame on this connection at once.

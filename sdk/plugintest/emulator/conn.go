@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -49,6 +50,7 @@ type Conn struct {
 
 	mu      sync.Mutex
 	index   uint32
+	number  int64 // of the next frame, where the venue numbers them
 	out     []byte
 	spare   []byte
 	rest    []byte // what the connection's goroutine writes
@@ -222,11 +224,11 @@ func (c *Conn) put(op byte, now int64, about About, flags EntryFlags, p []byte) 
 		c.mu.Unlock()
 		return
 	}
-	if !c.dead.IsZero() || !c.mute.IsZero() {
+	if p = c.numbered(p, &about, flags); !c.dead.IsZero() || !c.mute.IsZero() {
 		t := time.Unix(0, now)
 		if t.Before(c.dead) || (t.Before(c.mute) && flags&FlagControl == 0) {
 			c.mu.Unlock()
-			c.withhold(now, about, flags|FlagFault, p)
+			c.e.ledger.add(Entry{now, Hash(p), c.id, 0, uint32(len(p)), EntryFrame, flags | FlagFault | FlagWithheld, about})
 			return
 		}
 	}
@@ -245,8 +247,32 @@ func (c *Conn) put(op byte, now int64, about About, flags EntryFlags, p []byte) 
 	}
 }
 
+// numbered puts the connection's next number behind the mark of a frame whose
+// venue counts them; one that a fault made has that of the right frame behind it. A book's record has this number alone.
+// c.mu is held.
+func (c *Conn) numbered(p []byte, about *About, flags EntryFlags) []byte {
+	mark := c.e.numberMark
+	i := bytes.Index(p, mark)
+	if len(mark) == 0 || i < 0 || c.e.play != nil {
+		return p
+	}
+	i += len(mark)
+	out := append(appendInt(append(make([]byte, 0, len(p)+20), p[:i]...), c.number), p[i:]...)
+	if flags&FlagFault != 0 && *about == (About{}) {
+		return out
+	}
+	if about.Channel == ChannelBook {
+		about.Seq = c.number
+	}
+	c.number++
+	return out
+}
+
 // withhold enters a frame in the ledger that is not sent.
 func (c *Conn) withhold(now int64, about About, flags EntryFlags, p []byte) {
+	c.mu.Lock()
+	p = c.numbered(p, &about, flags)
+	c.mu.Unlock()
 	c.e.ledger.add(Entry{now, Hash(p), c.id, 0, uint32(len(p)), EntryFrame, flags | FlagWithheld, about})
 }
 

@@ -90,6 +90,7 @@ type Emulator struct {
 	paused        bool
 	started       time.Time
 	budget        budget
+	numberMark    []byte // of the dialect: what a frame's number on its connection stands behind
 
 	connsMu sync.Mutex
 	conns   map[*Conn]struct{}

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"bytes"
+	"encoding/binary"
 	"flag"
 	"fmt"
 	"os"
@@ -79,6 +80,10 @@ func transcript(t *testing.T, s source.Source, path string) []byte {
 		for _, it := range items {
 			if it.Record != nil {
 				b = append(sink.AppendJSON(b, it.Record, &it.Instrument), '\n')
+				continue
+			}
+			if it.Signal.Kind == source.SignalSequence && len(it.Signal.Text) == 8 {
+				b = fmt.Appendf(b, "sequence %d\n", binary.LittleEndian.Uint64(it.Signal.Text))
 				continue
 			}
 			b = append(append(append(b, signalNames[it.Signal.Kind]...), ' '), bytes.ReplaceAll(it.Signal.Text, []byte{0}, []byte(" "))...)
