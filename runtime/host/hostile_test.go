@@ -184,7 +184,7 @@ func TestGarbageInRingQuarantines(t *testing.T) {
 			if len(l.got) > 0 {
 				t.Errorf("took %q", l.got)
 			}
-			metrics(t, l.src, map[string]float64{"up": 0, "quarantined": 1, "violations_total": 1, "restarts_total": 0, "hangs_total": 0, "resident_bytes": 0})
+			metrics(t, l.src, map[string]float64{"up": 0, "quarantined": 1, "violations_total": 1, "restarts_total": 0, "hangs_total": 0})
 		})
 	}
 }
