@@ -98,7 +98,7 @@ func TestMetricsOfExchanges(t *testing.T) {
 			l.Return()
 		}
 	}
-	if m := reported(&r); m["depot_exchanges_total things"] == 0 || m["depot_exchanges_total things"] > 20_000 || m["leases_total things"] != 20_000 {
+	if m := reported(&r); m["depot_exchanges_total things"] == 0 || m["depot_exchanges_total things"] > 40_000 || m["leases_total things"] != 20_000 {
 		t.Errorf("%v", m)
 	}
 }
