@@ -59,7 +59,6 @@ func (l *link) control() error {
 	defer timer.Stop()
 	hb, hl := newHeart(l), newHealth(l)
 	l.stale = l.staleAfter()
-	var seen uint64 // frames of data
 	if age := l.ageLimit(); age > 0 {
 		l.rotates = l.since.Add(age)
 	}
@@ -93,9 +92,9 @@ func (l *link) control() error {
 		}
 		// Data is what was framed and not called something else by the decoder,
 		// which speaks a little later: the greatest difference so far counts.
-		data := l.pubFrames.Load() - min(l.noData.Load(), l.pubFrames.Load())
-		if data > seen {
-			seen = data
+		data := l.dataFrames()
+		if data > l.dataSeen.Load() {
+			l.dataSeen.Store(data)
 			l.lastData.Store(l.lastLife.Load())
 		}
 		last, silence := processStart.Add(time.Duration(l.lastData.Load())), l.stale*time.Duration(l.patience)
@@ -124,9 +123,9 @@ func (l *link) control() error {
 			}
 			l.added = nil
 		}
-		if !l.scripted.IsZero() && !l.told && l.unacked == 0 && (seen > 0 || due(l.scripted.Add(readyWithout))) {
+		if !l.scripted.IsZero() && !l.told && l.unacked == 0 && (l.dataSeen.Load() > 0 || due(l.scripted.Add(readyWithout))) {
 			wait := l.scripted.Add(readyWithout)
-			if seen > 0 {
+			if l.dataSeen.Load() > 0 {
 				wait = l.firstData(now).Add(l.overlap())
 			}
 			if due(wait) {
@@ -170,7 +169,7 @@ func (l *link) control() error {
 		} else {
 			l.publish(StateLive)
 		}
-		if !l.scripted.IsZero() && !l.told && seen == 0 {
+		if !l.scripted.IsZero() && !l.told && l.dataSeen.Load() == 0 {
 			due(now.Add(50 * time.Millisecond)) // the reader doesn't wake us
 		}
 		timer.Reset(time.Until(next))

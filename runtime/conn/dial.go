@@ -33,14 +33,6 @@ type dialer struct {
 	good map[string]string // host:port → address that answered last, for when names don't resolve
 }
 
-func newDialer(s *Settings) *dialer {
-	d, _ := newEgressDialer(s.Proxy, s.Dial, nil) // checked with the settings
-	if s.TLS != nil {
-		d.roots = s.TLS.RootCAs
-	}
-	return d
-}
-
 func (d *dialer) tls(serverName string) *tls.Config {
 	return &tls.Config{RootCAs: d.roots, ServerName: serverName, MinVersion: tls.VersionTLS12, ClientSessionCache: d.cache}
 }

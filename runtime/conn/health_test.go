@@ -295,3 +295,25 @@ func TestMaintenanceReplacesOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestLastDataIsOfNow asks between two looks of the connection's own loop.
+func TestLastDataIsOfNow(t *testing.T) {
+	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+		r := start(t, s, subs(market.ChannelTrades, 1))
+		time.Sleep(5 * time.Second)
+		for range 30 {
+			v.mu.Lock()
+			for _, ws := range v.open {
+				if err := ws.WriteMessage(websocket.TextMessage, []byte(`{"data":1}`)); err != nil {
+					t.Error(err)
+				}
+			}
+			v.mu.Unlock()
+			time.Sleep(time.Second)
+			st := r.Stats()
+			if len(st) != 1 || time.Since(st[0].LastData) > 2*time.Second {
+				t.Fatalf("data came a second ago, said is: %+v", st)
+			}
+		}
+	})
+}

@@ -369,7 +369,10 @@ func TestNamesThatStopResolving(t *testing.T) {
 	v := newVenue(t)
 	addr := v.Listener.Addr().String()
 	resolves := true
-	d := newDialer(&Settings{})
+	d, err := newEgressDialer("", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	real := d.base
 	d.base = func(ctx context.Context, network, a string) (net.Conn, error) {
 		if strings.HasPrefix(a, "venue.example") {

@@ -99,6 +99,7 @@ type link struct {
 	noData              atomic.Uint64 // frames that the decoder called no data
 	lastLife            atomic.Int64  // Mono
 	lastData            atomic.Int64  // Mono, kept by run
+	dataSeen            atomic.Uint64 // data frames when it was; kept by run
 	began               atomic.Int64  // Mono when a frame that isn't whole yet began to wait; 0: none
 	stat                atomic.Pointer[linkStat]
 

@@ -117,6 +117,13 @@ func (s *slot) describe(c *ConnStats) {
 	}
 }
 
+// dataFrames are those that the decoder, which speaks a little later, hasn't
+// called something else.
+func (l *link) dataFrames() uint64 {
+	frames := l.pubFrames.Load()
+	return frames - min(l.noData.Load(), frames)
+}
+
 func (l *link) stats() ConnStats {
 	st, h := l.stat.Load(), l.health.Load()
 	c := ConnStats{Conn: l.num, Slot: l.slot.id, Class: l.ep.Class, URL: st.url, Endpoint: st.address, State: st.state, Health: h.state,
@@ -134,7 +141,11 @@ func (l *link) stats() ConnStats {
 	if n := l.lastLife.Load(); n != 0 {
 		c.LastLife = processStart.Add(time.Duration(n))
 	}
-	if n := l.lastData.Load(); n != 0 {
+	n := l.lastData.Load()
+	if l.dataFrames() > l.dataSeen.Load() { // since run looked
+		n = l.lastLife.Load()
+	}
+	if n != 0 {
 		c.LastData = processStart.Add(time.Duration(n))
 	}
 	return c

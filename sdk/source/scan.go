@@ -1,6 +1,7 @@
 package source
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/marketprism/marketprism/sdk/jsonscan"
@@ -197,4 +198,29 @@ func level(c *jsonscan.Cursor) (l market.Level) {
 		c.Fail("a level without price or amount")
 	}
 	return l
+}
+
+// Header is where a record's header begins: no sending time and no numbers.
+func Header(c market.Channel) market.Header {
+	return market.Header{Channel: c, TsSend: market.None, Seq: market.None, PrevSeq: market.None}
+}
+
+// Side reads a side by the venue's two words for it.
+func Side(s []byte, buy, sell string) market.Side {
+	switch string(s) {
+	case buy:
+		return market.SideBuy
+	case sell:
+		return market.SideSell
+	}
+	return market.SideUnknown
+}
+
+// Lacks is the error of an object without a member that it must have, or the one
+// that stopped the cursor before.
+func Lacks(c *jsonscan.Cursor, what, member string) error {
+	if err := c.Err(); err != nil {
+		return err
+	}
+	return fmt.Errorf("at byte %d: %s without %s", c.Offset(), what, member)
 }

@@ -51,10 +51,6 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 	return nil
 }
 
-func header(c market.Channel) market.Header {
-	return market.Header{Channel: c, TsSend: market.None, Seq: market.None, PrevSeq: market.None}
-}
-
 // frame decodes the usual frame, an envelope whose stream comes first around an
 // event that names itself first, or a best bid and offer of spot, which begins
 // with u. All else starts again from the front.
@@ -197,7 +193,7 @@ func (d *decoder) one(stream []byte, out *source.Out) error {
 	case bytes.Equal(first, []byte("lastUpdateId")) || depthOf(stream) > 0:
 		return d.partial(stream, out)
 	}
-	return d.lacks("an event", "e")
+	return source.Lacks(&d.c, "an event", "e")
 }
 
 func (d *decoder) named(kind, stream []byte, out *source.Out) error {
@@ -229,15 +225,6 @@ func (d *decoder) named(kind, stream []byte, out *source.Out) error {
 		return err
 	}
 	return fmt.Errorf("at byte %d: unknown event %.40q", d.c.Offset(), kind)
-}
-
-// lacks is the error of an event without a member it must have, or the one that
-// stopped the cursor before.
-func (d *decoder) lacks(event, member string) error {
-	if err := d.c.Err(); err != nil {
-		return err
-	}
-	return fmt.Errorf("at byte %d: %s without %s", d.c.Offset(), event, member)
 }
 
 // trade decodes a trade or an aggregate trade, whose id has another key.
@@ -279,7 +266,7 @@ func (d *decoder) trade(idKey byte, flags market.Flags, out *source.Out) error {
 		}
 	}
 	if symbol == nil || t.ID == nil || t.Price.IsNull() || t.Amount.IsNull() || t.Side == market.SideUnknown {
-		return d.lacks("a trade", "s, id, p, q or m")
+		return source.Lacks(&d.c, "a trade", "s, id, p, q or m")
 	}
 	t.Instrument = out.Symbol(symbol)
 	out.Trade(&t)
@@ -335,7 +322,7 @@ func (d *decoder) streamSymbol(stream []byte) []byte {
 // levels it is the whole of them.
 func (d *decoder) depthUpdate(stream []byte, out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
 	var symbol []byte
 	levels := 0
 	for c.Key() {
@@ -365,7 +352,7 @@ func (d *decoder) depthUpdate(stream []byte, out *source.Out) error {
 		}
 	}
 	if symbol == nil || levels != 3 || b.Seq == market.None || b.FirstSeq == market.None {
-		return d.lacks("a depthUpdate", "s, U, u, b or a")
+		return source.Lacks(&d.c, "a depthUpdate", "s, U, u, b or a")
 	}
 	b.Kind, b.Ts = market.KindBookDelta, b.TsSend
 	if n := depthOf(stream); n > 0 {
@@ -384,7 +371,7 @@ func (d *decoder) partial(stream []byte, out *source.Out) error {
 		symbol = d.streamSymbol(stream)
 	}
 	if len(symbol) == 0 || !whole {
-		return d.lacks("a partial book", "symbol, lastUpdateId, bids or asks")
+		return source.Lacks(&d.c, "a partial book", "symbol, lastUpdateId, bids or asks")
 	}
 	if n := depthOf(stream); n > 0 {
 		b.Depth = n
@@ -398,7 +385,7 @@ func (d *decoder) partial(stream []byte, out *source.Out) error {
 // of its object; whole is false where something is missing.
 func (d *decoder) snapshot() (b market.Book, symbol []byte, whole bool) {
 	c := &d.c
-	b = market.Book{Header: header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b = market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
 	b.Kind = market.KindBookSnapshot
 	levels := 0
 	for c.Key() {
@@ -426,7 +413,7 @@ func (d *decoder) snapshot() (b market.Book, symbol []byte, whole bool) {
 // to be another event.
 func (d *decoder) bookTicker(seq int64, out *source.Out) error {
 	c := &d.c
-	t := market.BBO{Header: header(market.ChannelBBO)}
+	t := market.BBO{Header: source.Header(market.ChannelBBO)}
 	t.Seq = seq
 	var symbol []byte
 	for c.Key() {
@@ -454,7 +441,7 @@ func (d *decoder) bookTicker(seq int64, out *source.Out) error {
 		}
 	}
 	if symbol == nil || t.BidPrice.IsNull() || t.BidAmount.IsNull() || t.AskPrice.IsNull() || t.AskAmount.IsNull() {
-		return d.lacks("a bookTicker", "s, b, B, a or A")
+		return source.Lacks(&d.c, "a bookTicker", "s, b, B, a or A")
 	}
 	if t.TsSend != market.None {
 		t.Ts = t.TsSend
@@ -467,7 +454,7 @@ func (d *decoder) bookTicker(seq int64, out *source.Out) error {
 // ticker decodes rolling statistics; the mini ticker has fewer of them.
 func (d *decoder) ticker(out *source.Out) error {
 	c := &d.c
-	t := market.Ticker{Header: header(market.ChannelTicker), Trades: market.None}
+	t := market.Ticker{Header: source.Header(market.ChannelTicker), Trades: market.None}
 	var symbol []byte
 	for c.Key() {
 		switch c.Key1() {
@@ -504,7 +491,7 @@ func (d *decoder) ticker(out *source.Out) error {
 		}
 	}
 	if symbol == nil || t.Last.IsNull() {
-		return d.lacks("a ticker", "s or c")
+		return source.Lacks(&d.c, "a ticker", "s or c")
 	}
 	t.Ts = t.TsSend
 	t.Instrument = out.Symbol(symbol)
@@ -515,7 +502,7 @@ func (d *decoder) ticker(out *source.Out) error {
 // kline decodes a candle; a continuous one names pair and contract type.
 func (d *decoder) kline(out *source.Out) error {
 	c := &d.c
-	t := market.Candle{Header: header(market.ChannelCandles), OpenTs: market.None, CloseTs: market.None, Trades: market.None}
+	t := market.Candle{Header: source.Header(market.ChannelCandles), OpenTs: market.None, CloseTs: market.None, Trades: market.None}
 	var symbol, pair, contract []byte
 	for c.Key() {
 		switch string(c.KeyBytes()) {
@@ -539,7 +526,7 @@ func (d *decoder) kline(out *source.Out) error {
 		symbol = d.perpetual(pair)
 	}
 	if symbol == nil || t.Interval == nil || t.OpenTs == market.None || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() {
-		return d.lacks("a kline", "s, t, i, o, h, l or c")
+		return source.Lacks(&d.c, "a kline", "s, t, i, o, h, l or c")
 	}
 	t.Ts = t.TsSend
 	t.Instrument = out.Symbol(symbol)

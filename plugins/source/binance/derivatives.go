@@ -9,7 +9,7 @@ import (
 // Dated ones have no funding: its rate is empty.
 func (d *decoder) markPrice(out *source.Out) error {
 	c := &d.c
-	h := header(market.ChannelMarkPrice)
+	h := source.Header(market.ChannelMarkPrice)
 	var symbol []byte
 	var mark, index, rate market.Decimal
 	next := market.None
@@ -30,7 +30,7 @@ func (d *decoder) markPrice(out *source.Out) error {
 		}
 	}
 	if symbol == nil || mark.IsNull() {
-		return d.lacks("a markPriceUpdate", "s or p")
+		return source.Lacks(&d.c, "a markPriceUpdate", "s or p")
 	}
 	h.Ts = h.TsSend
 	d.prices(out, h, symbol, mark, index, rate, next)
@@ -60,7 +60,7 @@ func (d *decoder) prices(out *source.Out, h market.Header, symbol []byte, mark, 
 // with the pair's perpetual.
 func (d *decoder) indexPrice(out *source.Out) error {
 	c := &d.c
-	p := market.Price{Header: header(market.ChannelIndexPrice)}
+	p := market.Price{Header: source.Header(market.ChannelIndexPrice)}
 	p.Kind = market.KindIndexPrice
 	var pair []byte
 	for c.Key() {
@@ -74,7 +74,7 @@ func (d *decoder) indexPrice(out *source.Out) error {
 		}
 	}
 	if pair == nil || p.Price.IsNull() {
-		return d.lacks("an indexPriceUpdate", "i or p")
+		return source.Lacks(&d.c, "an indexPriceUpdate", "i or p")
 	}
 	p.Ts = p.TsSend
 	p.Instrument = out.Symbol(d.perpetual(pair))
@@ -86,7 +86,7 @@ func (d *decoder) indexPrice(out *source.Out) error {
 // is that of the closing order.
 func (d *decoder) forceOrder(out *source.Out) error {
 	c := &d.c
-	l := market.Liquidation{Header: header(market.ChannelLiquidations)}
+	l := market.Liquidation{Header: source.Header(market.ChannelLiquidations)}
 	l.Flags = market.FlagLossy
 	var symbol []byte
 	for c.Key() {
@@ -100,7 +100,7 @@ func (d *decoder) forceOrder(out *source.Out) error {
 				case 's':
 					symbol = c.Str()
 				case 'S':
-					l.Side = side(c.Str())
+					l.Side = source.Side(c.Str(), "BUY", "SELL")
 				case 'p':
 					l.Price = source.Decimal(c)
 				case 'q':
@@ -112,19 +112,9 @@ func (d *decoder) forceOrder(out *source.Out) error {
 		}
 	}
 	if symbol == nil || l.Side == market.SideUnknown || l.Price.IsNull() || l.Amount.IsNull() {
-		return d.lacks("a forceOrder", "s, S, p or q")
+		return source.Lacks(&d.c, "a forceOrder", "s, S, p or q")
 	}
 	l.Instrument = out.Symbol(symbol)
 	out.Liquidation(&l)
 	return nil
-}
-
-func side(s []byte) market.Side {
-	switch string(s) {
-	case "BUY":
-		return market.SideBuy
-	case "SELL":
-		return market.SideSell
-	}
-	return market.SideUnknown
 }

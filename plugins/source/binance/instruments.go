@@ -162,7 +162,7 @@ func (d *decoder) exchangeInfo(out *source.Out) error {
 
 func (d *decoder) listing(out *source.Out) {
 	c := &d.c
-	r := market.InstrumentRecord{Header: header(market.ChannelInstruments), AmountUnit: market.UnitBase, Expiry: market.None}
+	r := market.InstrumentRecord{Header: source.Header(market.ChannelInstruments), AmountUnit: market.UnitBase, Expiry: market.None}
 	var symbol, contract []byte
 	var expiry int64
 	c.Object()

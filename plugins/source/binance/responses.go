@@ -156,7 +156,7 @@ func (r *response) depth() error {
 		symbol = r.symbol
 	}
 	if symbol == nil || !whole {
-		return r.lacks("a book", "symbol, lastUpdateId, bids or asks")
+		return source.Lacks(&r.c, "a book", "symbol, lastUpdateId, bids or asks")
 	}
 	if n, err := strconv.ParseInt(string(parameter(r.query, "limit")), 10, 64); err == nil {
 		b.Depth = n
@@ -168,7 +168,7 @@ func (r *response) depth() error {
 
 func (r *response) openInterest() error {
 	c := &r.c
-	t := market.OpenInterest{Header: header(market.ChannelOpenInterest)}
+	t := market.OpenInterest{Header: source.Header(market.ChannelOpenInterest)}
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "symbol":
@@ -180,7 +180,7 @@ func (r *response) openInterest() error {
 		}
 	}
 	if r.symbol == nil || t.Amount.IsNull() {
-		return r.lacks("an open interest", "symbol or openInterest")
+		return source.Lacks(&r.c, "an open interest", "symbol or openInterest")
 	}
 	t.Instrument = r.out.Symbol(r.symbol)
 	r.out.OpenInterest(&t)
@@ -192,7 +192,7 @@ func (r *response) openInterest() error {
 func (r *response) ratio(population string) error {
 	c := &r.c
 	return r.each(func() error {
-		t := market.LongShortRatio{Header: header(market.ChannelLongShortRatio), Population: []byte(population)}
+		t := market.LongShortRatio{Header: source.Header(market.ChannelLongShortRatio), Population: []byte(population)}
 		for c.Key() {
 			switch string(c.KeyBytes()) {
 			case "symbol":
@@ -210,7 +210,7 @@ func (r *response) ratio(population string) error {
 			}
 		}
 		if r.symbol == nil || t.Ratio.IsNull() {
-			return r.lacks("a long/short ratio", "symbol, pair or longShortRatio")
+			return source.Lacks(&r.c, "a long/short ratio", "symbol, pair or longShortRatio")
 		}
 		t.Instrument = r.out.Symbol(r.symbol)
 		r.out.LongShortRatio(&t)
@@ -221,7 +221,7 @@ func (r *response) ratio(population string) error {
 // trade decodes one of the trades that were asked for after a gap.
 func (r *response) trade() error {
 	c := &r.c
-	t := market.Trade{Header: header(market.ChannelTrades), FirstID: market.None, LastID: market.None}
+	t := market.Trade{Header: source.Header(market.ChannelTrades), FirstID: market.None, LastID: market.None}
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "id":
@@ -242,7 +242,7 @@ func (r *response) trade() error {
 
 func (r *response) aggTrade() error {
 	c := &r.c
-	t := market.Trade{Header: header(market.ChannelTrades), FirstID: market.None, LastID: market.None}
+	t := market.Trade{Header: source.Header(market.ChannelTrades), FirstID: market.None, LastID: market.None}
 	t.Flags = market.FlagAggregate
 	for c.Key() {
 		switch c.Key1() {
@@ -268,7 +268,7 @@ func (r *response) aggTrade() error {
 
 func (r *response) backfill(t *market.Trade) error {
 	if r.symbol == nil || t.ID == nil || t.Price.IsNull() || t.Amount.IsNull() || t.Side == market.SideUnknown {
-		return r.lacks("a trade", "symbol, id, price, amount or side")
+		return source.Lacks(&r.c, "a trade", "symbol, id, price, amount or side")
 	}
 	t.Origin = market.OriginBackfill
 	t.Instrument = r.out.Symbol(r.symbol)
@@ -278,7 +278,7 @@ func (r *response) backfill(t *market.Trade) error {
 
 func (r *response) premiumIndex() error {
 	c := &r.c
-	h := header(market.ChannelMarkPrice)
+	h := source.Header(market.ChannelMarkPrice)
 	var mark, index, rate market.Decimal
 	next := market.None
 	for c.Key() {
@@ -298,7 +298,7 @@ func (r *response) premiumIndex() error {
 		}
 	}
 	if r.symbol == nil || mark.IsNull() {
-		return r.lacks("a premium index", "symbol or markPrice")
+		return source.Lacks(&r.c, "a premium index", "symbol or markPrice")
 	}
 	r.prices(r.out, h, r.symbol, mark, index, rate, next)
 	return nil
@@ -307,7 +307,7 @@ func (r *response) premiumIndex() error {
 // fundingRate decodes a rate that was paid.
 func (r *response) fundingRate() error {
 	c := &r.c
-	t := market.Funding{Header: header(market.ChannelFunding), NextTs: market.None}
+	t := market.Funding{Header: source.Header(market.ChannelFunding), NextTs: market.None}
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "symbol":
@@ -319,7 +319,7 @@ func (r *response) fundingRate() error {
 		}
 	}
 	if r.symbol == nil || t.Rate.IsNull() {
-		return r.lacks("a funding rate", "symbol or fundingRate")
+		return source.Lacks(&r.c, "a funding rate", "symbol or fundingRate")
 	}
 	t.Origin = market.OriginBackfill
 	t.Instrument = r.out.Symbol(r.symbol)
@@ -329,7 +329,7 @@ func (r *response) fundingRate() error {
 
 func (r *response) bookTicker() error {
 	c := &r.c
-	t := market.BBO{Header: header(market.ChannelBBO)}
+	t := market.BBO{Header: source.Header(market.ChannelBBO)}
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "symbol":
@@ -349,7 +349,7 @@ func (r *response) bookTicker() error {
 		}
 	}
 	if r.symbol == nil || t.BidPrice.IsNull() || t.AskPrice.IsNull() {
-		return r.lacks("a bookTicker", "symbol, bidPrice or askPrice")
+		return source.Lacks(&r.c, "a bookTicker", "symbol, bidPrice or askPrice")
 	}
 	t.Instrument = r.out.Symbol(r.symbol)
 	r.out.BBO(&t)

@@ -138,19 +138,6 @@ func (d *decoder) forget(id uint32) {
 	}
 }
 
-func header(c market.Channel) market.Header {
-	return market.Header{Channel: c, TsSend: market.None, Seq: market.None, PrevSeq: market.None}
-}
-
-// lacks is the error of an object without a member it must have, or the one that
-// stopped the cursor before.
-func (d *decoder) lacks(what, member string) error {
-	if err := d.c.Err(); err != nil {
-		return err
-	}
-	return fmt.Errorf("at byte %d: %s without %s", d.c.Offset(), what, member)
-}
-
 // frame reads {"topic":…,"type":…,"ts":…,"data":…}, whose members come in any
 // order. Data is read where it stands if the topic came before it; books and
 // tickers are decided on at the end, when type and time are known too.
@@ -289,7 +276,7 @@ func (d *decoder) trade(out *source.Out) error {
 		case "s", "symbol":
 			symbol = c.Str()
 		case "S", "side":
-			t.Side = side(c.Str())
+			t.Side = source.Side(c.Str(), "Buy", "Sell")
 		case "v", "size":
 			t.Amount = source.Decimal(c)
 		case "p", "price":
@@ -307,7 +294,7 @@ func (d *decoder) trade(out *source.Out) error {
 		}
 	}
 	if symbol == nil || len(t.ID) == 0 || t.Price.IsNull() || t.Amount.IsNull() || t.Side == market.SideUnknown {
-		return d.lacks("a trade", "s, i, p, v or S")
+		return source.Lacks(&d.c, "a trade", "s, i, p, v or S")
 	}
 	switch {
 	case block && rpi:
@@ -323,16 +310,6 @@ func (d *decoder) trade(out *source.Out) error {
 }
 
 var conditions = []byte("block,rpi")
-
-func side(s []byte) market.Side {
-	switch string(s) {
-	case "Buy":
-		return market.SideBuy
-	case "Sell":
-		return market.SideSell
-	}
-	return market.SideUnknown
-}
 
 // book reads levels and number of a book.
 func (d *decoder) book() {
@@ -362,11 +339,11 @@ func (d *decoder) book() {
 func (d *decoder) emitBook(out *source.Out) error {
 	m := &d.m
 	if m.u == market.None || len(m.symbol) == 0 {
-		return d.lacks("a book", "s or u")
+		return source.Lacks(&d.c, "a book", "s or u")
 	}
 	id := out.SymbolIn(m.market, m.symbol)
 	if len(m.arg) == 1 && m.arg[0] == '1' {
-		t := market.BBO{Header: header(market.ChannelBBO)}
+		t := market.BBO{Header: source.Header(market.ChannelBBO)}
 		t.Instrument, t.Ts, t.Seq = id, m.ts, m.u
 		if len(d.bids) > 0 {
 			t.BidPrice, t.BidAmount = d.bids[0].Price, d.bids[0].Amount
@@ -382,7 +359,7 @@ func (d *decoder) emitBook(out *source.Out) error {
 		out.BBO(&t)
 		return nil
 	}
-	b := market.Book{Header: header(market.ChannelBook), Bids: d.bids, Asks: d.asks, Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b := market.Book{Header: source.Header(market.ChannelBook), Bids: d.bids, Asks: d.asks, Depth: market.None, FirstSeq: market.None, Checksum: market.None}
 	b.Instrument, b.Ts, b.Seq = id, m.ts, m.u
 	if n, err := strconv.Atoi(string(m.arg)); err == nil && n > 0 {
 		b.Depth = int64(n)
@@ -398,7 +375,7 @@ func (d *decoder) emitBook(out *source.Out) error {
 // candle decodes the state of a candle, whose end is its last millisecond.
 func (d *decoder) candle(out *source.Out) error {
 	c := &d.c
-	t := market.Candle{Header: header(market.ChannelCandles), Trades: market.None}
+	t := market.Candle{Header: source.Header(market.ChannelCandles), Trades: market.None}
 	t.Interval = interval(d.m.arg)
 	if t.Interval == nil {
 		return fmt.Errorf("at byte %d: candles of the unknown length %.20q", c.Offset(), d.m.arg)
@@ -433,7 +410,7 @@ func (d *decoder) candle(out *source.Out) error {
 		}
 	}
 	if t.OpenTs == 0 || t.CloseTs == 0 || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() {
-		return d.lacks("a candle", "start, end or prices")
+		return source.Lacks(&d.c, "a candle", "start, end or prices")
 	}
 	if d.m.market == market.MarketInverse { // amounts are in quote currency, turnover in the base
 		t.QuoteVolume = market.Decimal{}
@@ -458,7 +435,7 @@ func interval(native []byte) []byte { return intervalNames[string(native)] }
 // is on the other.
 func (d *decoder) liquidation(out *source.Out) error {
 	c := &d.c
-	l := market.Liquidation{Header: header(market.ChannelLiquidations)}
+	l := market.Liquidation{Header: source.Header(market.ChannelLiquidations)}
 	if d.m.what == isLiquidation {
 		l.Flags = market.FlagLossy
 	}
@@ -471,7 +448,7 @@ func (d *decoder) liquidation(out *source.Out) error {
 		case "s", "symbol":
 			symbol = c.Str()
 		case "S", "side":
-			switch side(c.Str()) {
+			switch source.Side(c.Str(), "Buy", "Sell") {
 			case market.SideBuy:
 				l.Side = market.SideSell
 			case market.SideSell:
@@ -486,7 +463,7 @@ func (d *decoder) liquidation(out *source.Out) error {
 		}
 	}
 	if symbol == nil || l.Side == market.SideUnknown || l.Price.IsNull() || l.Amount.IsNull() {
-		return d.lacks("a liquidation", "s, S, p or v")
+		return source.Lacks(&d.c, "a liquidation", "s, S, p or v")
 	}
 	l.Instrument = out.SymbolIn(d.m.market, symbol)
 	out.Liquidation(&l)
@@ -547,7 +524,7 @@ func (d *decoder) answer(out *source.Out) error {
 	if success && string(op) == "unsubscribe" {
 		m := &d.m
 		if m.topic(token) == nil && m.what == isBook && string(m.arg) != "1" {
-			b := market.Book{Header: header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+			b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
 			b.Kind, b.Flags, b.Instrument = market.KindBookDelta, market.FlagEnd, out.SymbolIn(m.market, m.symbol)
 			out.Book(&b)
 		}

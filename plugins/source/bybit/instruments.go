@@ -150,7 +150,7 @@ func (p *plugin) Resolve(name string) (market.Market, string, error) {
 // listing decodes an instrument of a catalogue.
 func (d *decoder) listing(out *source.Out) error {
 	c := &d.c
-	r := market.InstrumentRecord{Header: header(market.ChannelInstruments), AmountUnit: market.UnitBase, Expiry: market.None}
+	r := market.InstrumentRecord{Header: source.Header(market.ChannelInstruments), AmountUnit: market.UnitBase, Expiry: market.None}
 	m := d.m.market
 	var symbol []byte
 	c.Object()
@@ -188,7 +188,7 @@ func (d *decoder) listing(out *source.Out) error {
 		}
 	}
 	if len(symbol) == 0 || len(r.Base) == 0 || len(r.Quote) == 0 {
-		return d.lacks("an instrument", "symbol, baseCoin or quoteCoin")
+		return source.Lacks(&d.c, "an instrument", "symbol, baseCoin or quoteCoin")
 	}
 	n := parse(m, string(symbol))
 	if m == market.MarketSpot { // the catalogue knows where the base ends

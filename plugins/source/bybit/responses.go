@@ -128,7 +128,7 @@ func (d *decoder) stated(out *source.Out) error {
 // interest decodes an open interest of the past.
 func (d *decoder) interest(out *source.Out) error {
 	c := &d.c
-	t := market.OpenInterest{Header: header(market.ChannelOpenInterest)}
+	t := market.OpenInterest{Header: source.Header(market.ChannelOpenInterest)}
 	c.Object()
 	for c.Key() {
 		switch string(c.KeyBytes()) {
@@ -139,7 +139,7 @@ func (d *decoder) interest(out *source.Out) error {
 		}
 	}
 	if t.Amount.IsNull() || t.Ts == 0 || len(d.m.symbol) == 0 {
-		return d.lacks("an open interest", "symbol, openInterest or timestamp")
+		return source.Lacks(&d.c, "an open interest", "symbol, openInterest or timestamp")
 	}
 	t.Origin, t.Instrument = market.OriginBackfill, out.SymbolIn(d.m.market, d.m.symbol)
 	out.OpenInterest(&t)
@@ -149,7 +149,7 @@ func (d *decoder) interest(out *source.Out) error {
 // ratio decodes the shares of accounts that are long and short.
 func (d *decoder) ratio(out *source.Out) error {
 	c := &d.c
-	t := market.LongShortRatio{Header: header(market.ChannelLongShortRatio), Population: accounts}
+	t := market.LongShortRatio{Header: source.Header(market.ChannelLongShortRatio), Population: accounts}
 	symbol := d.m.symbol
 	c.Object()
 	for c.Key() {
@@ -165,7 +165,7 @@ func (d *decoder) ratio(out *source.Out) error {
 		}
 	}
 	if len(symbol) == 0 || t.Long.IsNull() || t.Short.IsNull() || t.Ts == 0 {
-		return d.lacks("a ratio", "symbol, buyRatio, sellRatio or timestamp")
+		return source.Lacks(&d.c, "a ratio", "symbol, buyRatio, sellRatio or timestamp")
 	}
 	t.Instrument = out.SymbolIn(d.m.market, symbol)
 	out.LongShortRatio(&t)
@@ -178,7 +178,7 @@ var accounts = []byte("accounts")
 // paidRate decodes a funding rate of the past.
 func (d *decoder) paidRate(out *source.Out) error {
 	c := &d.c
-	t := market.Funding{Header: header(market.ChannelFunding), NextTs: market.None}
+	t := market.Funding{Header: source.Header(market.ChannelFunding), NextTs: market.None}
 	symbol := d.m.symbol
 	c.Object()
 	for c.Key() {
@@ -192,7 +192,7 @@ func (d *decoder) paidRate(out *source.Out) error {
 		}
 	}
 	if len(symbol) == 0 || t.Rate.IsNull() || t.Ts == 0 {
-		return d.lacks("a funding rate", "symbol, fundingRate or fundingRateTimestamp")
+		return source.Lacks(&d.c, "a funding rate", "symbol, fundingRate or fundingRateTimestamp")
 	}
 	t.Origin, t.Instrument = market.OriginBackfill, out.SymbolIn(d.m.market, symbol)
 	out.Funding(&t)

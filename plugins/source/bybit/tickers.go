@@ -172,7 +172,7 @@ func (d *decoder) emitTicker(out *source.Out) {
 
 // emitFields emits the channels that new fields concern, from the merged state.
 func (d *decoder) emitFields(out *source.Out, id market.InstrumentID, k *ticker, fresh uint32) {
-	h := header(market.ChannelTicker)
+	h := source.Header(market.ChannelTicker)
 	h.Instrument, h.Ts = id, d.m.ts
 	v := &k.v
 	inverse := d.m.market == market.MarketInverse

@@ -68,19 +68,6 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 	return nil
 }
 
-func header(c market.Channel) market.Header {
-	return market.Header{Channel: c, TsSend: market.None, Seq: market.None, PrevSeq: market.None}
-}
-
-// lacks is the error of an object without a member it must have, or the one that
-// stopped the cursor before.
-func (d *decoder) lacks(what, member string) error {
-	if err := d.c.Err(); err != nil {
-		return err
-	}
-	return fmt.Errorf("at byte %d: %s without %s", d.c.Offset(), what, member)
-}
-
 // frame reads {"channel":…,"timestamp":…,"sequence_num":…,"events":[…]}. Events
 // are decoded where they stand, if the rest came before them, else when it was
 // read: the frame's number must reach the runtime before what the frame holds.
@@ -193,7 +180,7 @@ func (d *decoder) each(out *source.Out, one func(*decoder, *source.Out) error) e
 // "price_level":…,"new_quantity":…},…]}.
 func (d *decoder) book(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
 	d.bids, d.asks = d.bids[:0], d.asks[:0]
 	var symbol []byte
 	have := false
@@ -213,7 +200,7 @@ func (d *decoder) book(out *source.Out) error {
 		}
 	}
 	if symbol == nil || !have || b.Kind == 0 {
-		return d.lacks("a book", "product_id, updates or the type snapshot or update")
+		return source.Lacks(&d.c, "a book", "product_id, updates or the type snapshot or update")
 	}
 	b.Seq, b.Ts, b.Bids, b.Asks = d.m.seq, d.m.ts, d.bids, d.asks
 	b.Instrument = out.SymbolIn(marketOf(symbol), symbol)
@@ -254,7 +241,7 @@ func (d *decoder) levels() error {
 			}
 		}
 		if side == 0 || l.Price.IsNull() || l.Amount.IsNull() {
-			return d.lacks("a level", "side, price_level or new_quantity")
+			return source.Lacks(&d.c, "a level", "side, price_level or new_quantity")
 		}
 		to := &d.bids
 		if side == 'o' {
@@ -293,7 +280,7 @@ func (d *decoder) tradeEvents(out *source.Out) error {
 			}
 		}
 		if !have {
-			return d.lacks("an event", "trades")
+			return source.Lacks(&d.c, "an event", "trades")
 		}
 		for i := from; i < len(d.trades); i++ {
 			d.trades[i].t.Origin = origin
@@ -347,7 +334,7 @@ func (d *decoder) trade(one *trade) error {
 		}
 	}
 	if one.symbol == nil || len(t.ID) == 0 || t.Price.IsNull() || t.Amount.IsNull() || t.Side == market.SideUnknown {
-		return d.lacks("a trade", "product_id, trade_id, price, size or side")
+		return source.Lacks(&d.c, "a trade", "product_id, trade_id, price, size or side")
 	}
 	return nil
 }
@@ -430,7 +417,7 @@ func (d *decoder) list(member string, out *source.Out, one func(*decoder, *sourc
 	}
 	if !waiting {
 		if !done {
-			return d.lacks("an event", member)
+			return source.Lacks(&d.c, "an event", member)
 		}
 		return c.Err()
 	}
@@ -446,7 +433,7 @@ func (d *decoder) list(member string, out *source.Out, one func(*decoder, *sourc
 // ticker decodes a ticker of either feed.
 func (d *decoder) ticker(out *source.Out) error {
 	c := &d.c
-	t := market.Ticker{Header: header(market.ChannelTicker), Trades: market.None}
+	t := market.Ticker{Header: source.Header(market.ChannelTicker), Trades: market.None}
 	t.Ts = d.m.ts
 	var symbol []byte
 	for c.Key() {
@@ -480,7 +467,7 @@ func (d *decoder) ticker(out *source.Out) error {
 		}
 	}
 	if symbol == nil || t.Last.IsNull() {
-		return d.lacks("a ticker", "product_id or price")
+		return source.Lacks(&d.c, "a ticker", "product_id or price")
 	}
 	t.Instrument = out.SymbolIn(marketOf(symbol), symbol)
 	out.Ticker(&t)
@@ -502,7 +489,7 @@ func (d *decoder) candle(out *source.Out) error { return d.candleOf(out, candleN
 
 func (d *decoder) candleOf(out *source.Out, name string, length time.Duration) error {
 	c := &d.c
-	t := market.Candle{Header: header(market.ChannelCandles), Trades: market.None, OpenTs: market.None}
+	t := market.Candle{Header: source.Header(market.ChannelCandles), Trades: market.None, OpenTs: market.None}
 	t.Ts, t.Origin = d.m.ts, d.m.origin
 	symbol := d.m.symbol
 	for c.Key() {
@@ -526,7 +513,7 @@ func (d *decoder) candleOf(out *source.Out, name string, length time.Duration) e
 		}
 	}
 	if symbol == nil || t.OpenTs == market.None || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() || t.Volume.IsNull() {
-		return d.lacks("a candle", "product_id, start, prices or volume")
+		return source.Lacks(&d.c, "a candle", "product_id, start, prices or volume")
 	}
 	if t.CloseTs = t.OpenTs + int64(length); t.Ts != market.None && t.Ts >= t.CloseTs {
 		t.Flags = market.FlagClosed

@@ -59,7 +59,7 @@ func (d *decoder) rest() {
 // changes decodes {"type":"l2update","product_id":…,"changes":[["buy","1.5","2"],…],"time":…}.
 func (d *decoder) changes(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
 	b.Kind, b.Ts = market.KindBookDelta, market.None
 	d.bids, d.asks = d.bids[:0], d.asks[:0]
 	var symbol []byte
@@ -83,7 +83,7 @@ func (d *decoder) changes(out *source.Out) error {
 		}
 	}
 	if symbol == nil || !have {
-		return d.lacks("a change of a book", "product_id or changes")
+		return source.Lacks(&d.c, "a change of a book", "product_id or changes")
 	}
 	b.Bids, b.Asks = d.bids, d.asks
 	b.Instrument = out.SymbolIn(marketOf(symbol), symbol)
@@ -105,7 +105,7 @@ func (d *decoder) change() error {
 			case "sell":
 				to = &d.asks
 			default:
-				return d.lacks("a change", "a side")
+				return source.Lacks(&d.c, "a change", "a side")
 			}
 		case 1:
 			l.Price = source.Decimal(c)
@@ -116,7 +116,7 @@ func (d *decoder) change() error {
 		}
 	}
 	if n < 3 || len(*to) >= market.MaxLevels {
-		return d.lacks("a change", "side, price or size, or of a book too deep for a record")
+		return source.Lacks(&d.c, "a change", "side, price or size, or of a book too deep for a record")
 	}
 	*to = append(*to, l)
 	return c.Err()

@@ -112,7 +112,7 @@ type product struct {
 // product reads a listing of any of the interfaces.
 func (d *decoder) product() (p product, err error) {
 	c := &d.c
-	p.r = market.InstrumentRecord{Header: header(market.ChannelInstruments), Expiry: market.None}
+	p.r = market.InstrumentRecord{Header: source.Header(market.ChannelInstruments), Expiry: market.None}
 	p.expiry, p.fundingAt = market.None, market.None
 	status, disabled := market.StatusUnknown, false
 	for c.Key() {
@@ -151,7 +151,7 @@ func (d *decoder) product() (p product, err error) {
 		}
 	}
 	if p.symbol == nil || c.Err() != nil {
-		return p, d.lacks("a product", "product_id or id")
+		return p, source.Lacks(&d.c, "a product", "product_id or id")
 	}
 	if p.r.Status = status; disabled && (status == market.StatusTrading || status == market.StatusUnknown) {
 		p.r.Status = market.StatusHalted
@@ -257,7 +257,7 @@ func (d *decoder) funding(out *source.Out) error {
 	if p.rate.IsNull() || p.fundingAt == market.None || !d.wants(marketOf(p.symbol)) {
 		return nil // a future that expires
 	}
-	t := market.Funding{Header: header(market.ChannelFunding), Rate: p.rate, NextTs: p.fundingAt}
+	t := market.Funding{Header: source.Header(market.ChannelFunding), Rate: p.rate, NextTs: p.fundingAt}
 	t.Ts = market.None
 	if string(p.interval) == "3600s" {
 		t.Interval = []byte("1h")
@@ -276,7 +276,7 @@ func (d *decoder) openInterest(out *source.Out) error {
 	if p.interest.IsNull() || !d.wants(marketOf(p.symbol)) {
 		return nil
 	}
-	t := market.OpenInterest{Header: header(market.ChannelOpenInterest), Amount: p.interest}
+	t := market.OpenInterest{Header: source.Header(market.ChannelOpenInterest), Amount: p.interest}
 	t.Ts = market.None
 	t.Instrument = out.SymbolIn(marketOf(p.symbol), p.symbol)
 	out.OpenInterest(&t)

@@ -100,7 +100,7 @@ func (d *decoder) member(name string, out *source.Out, one func(*decoder, *sourc
 		}
 	}
 	if !have {
-		return d.lacks("a response", name)
+		return source.Lacks(&d.c, "a response", name)
 	}
 	return c.Err()
 }
@@ -109,7 +109,7 @@ func (d *decoder) member(name string, out *source.Out, one func(*decoder, *sourc
 // arrays.
 func (d *decoder) pricebook(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
 	b.Kind = market.KindBookSnapshot
 	b.Ts = market.None
 	symbol, sides := d.m.symbol, 0
@@ -130,7 +130,7 @@ func (d *decoder) pricebook(out *source.Out) error {
 		}
 	}
 	if symbol == nil || sides != 3 {
-		return d.lacks("a book", "product_id, bids or asks")
+		return source.Lacks(&d.c, "a book", "product_id, bids or asks")
 	}
 	b.Bids, b.Asks = d.bids, d.asks
 	b.Instrument = out.SymbolIn(marketOf(symbol), symbol)
@@ -191,7 +191,7 @@ func (d *decoder) pastTrades(out *source.Out) error {
 		}
 	}
 	if !have {
-		return d.lacks("a response", "trades")
+		return source.Lacks(&d.c, "a response", "trades")
 	}
 	for i := range d.trades {
 		d.trades[i].t.Origin = d.m.origin

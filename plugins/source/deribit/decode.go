@@ -67,19 +67,6 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 	return nil
 }
 
-func header(c market.Channel) market.Header {
-	return market.Header{Channel: c, TsSend: market.None, Seq: market.None, PrevSeq: market.None}
-}
-
-// lacks is the error of an object without a member it must have, or the one that
-// stopped the cursor before.
-func (d *decoder) lacks(what, member string) error {
-	if err := d.c.Err(); err != nil {
-		return err
-	}
-	return fmt.Errorf("at byte %d: %s without %s", d.c.Offset(), what, member)
-}
-
 // frame reads a notification, {"method":…,"params":{…}}, or the answer to a
 // call, {"id":…,"result":…} or {"id":…,"error":{…}}. Data is decoded where it
 // stands if its channel came before it, else when the rest was read.
@@ -199,7 +186,7 @@ func (d *decoder) answer(id []byte, out *source.Out) {
 		if m == market.MarketNone {
 			continue
 		}
-		b := market.Book{Header: header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+		b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
 		b.Kind, b.Flags = market.KindBookDelta, market.FlagEnd
 		b.Instrument = out.SymbolIn(m, symbol)
 		out.Book(&b)
@@ -309,7 +296,7 @@ func (d *decoder) trade(out *source.Out) error {
 		case "instrument_name":
 			symbol = c.Str()
 		case "direction":
-			t.Side = side(c.Str())
+			t.Side = source.Side(c.Str(), "buy", "sell")
 		case "liquidation":
 			if !c.Null() {
 				forced = c.Str()
@@ -326,7 +313,7 @@ func (d *decoder) trade(out *source.Out) error {
 		}
 	}
 	if symbol == nil || t.ID == nil || t.Price.IsNull() || t.Amount.IsNull() || t.Side == market.SideUnknown {
-		return d.lacks("a trade", "instrument_name, trade_id, price, amount or direction")
+		return source.Lacks(&d.c, "a trade", "instrument_name, trade_id, price, amount or direction")
 	}
 	m := marketOf(symbol)
 	if m == market.MarketNone {
@@ -354,7 +341,7 @@ func present(c *jsonscan.Cursor, flag int) int {
 // liquidation emits what a trade liquidated, with the side of the order that
 // closed the position. Where both sides did, the maker's has an id of its own.
 func (d *decoder) liquidation(t *market.Trade, forced []byte, out *source.Out) {
-	l := market.Liquidation{Header: header(market.ChannelLiquidations), ID: t.ID, Price: t.Price, Amount: t.Amount, Side: t.Side}
+	l := market.Liquidation{Header: source.Header(market.ChannelLiquidations), ID: t.ID, Price: t.Price, Amount: t.Amount, Side: t.Side}
 	l.Ts, l.Origin, l.Instrument = t.Ts, t.Origin, t.Instrument
 	taker := bytes.IndexByte(forced, 'T') >= 0
 	if taker {
@@ -370,26 +357,16 @@ func (d *decoder) liquidation(t *market.Trade, forced []byte, out *source.Out) {
 		d.symbol = append(append(d.symbol[:0], t.ID...), "-M"...)
 		l.ID = d.symbol
 	}
-	l.Header = header(market.ChannelLiquidations)
+	l.Header = source.Header(market.ChannelLiquidations)
 	l.Ts, l.Origin, l.Instrument = t.Ts, t.Origin, t.Instrument
 	out.Liquidation(&l)
-}
-
-func side(s []byte) market.Side {
-	switch string(s) {
-	case "buy":
-		return market.SideBuy
-	case "sell":
-		return market.SideSell
-	}
-	return market.SideUnknown
 }
 
 // book decodes a snapshot, changes, or the levels of a grouped book, which come
 // whole each time: book.BTC-PERPETUAL.none.20.100ms.
 func (d *decoder) book(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
 	b.Origin, b.Kind = d.origin, market.KindBookSnapshot
 	var symbol []byte
 	sides := 0
@@ -418,7 +395,7 @@ func (d *decoder) book(out *source.Out) error {
 		}
 	}
 	if symbol == nil || sides != 3 || b.Seq == market.None {
-		return d.lacks("a book", "instrument_name, change_id, bids or asks")
+		return source.Lacks(&d.c, "a book", "instrument_name, change_id, bids or asks")
 	}
 	m := marketOf(symbol)
 	if m == market.MarketNone {
@@ -475,7 +452,7 @@ func levels(c *jsonscan.Cursor, ls []market.Level) []market.Level {
 // that there is none.
 func (d *decoder) quote(out *source.Out) error {
 	c := &d.c
-	t := market.BBO{Header: header(market.ChannelBBO)}
+	t := market.BBO{Header: source.Header(market.ChannelBBO)}
 	var symbol []byte
 	for c.Key() {
 		switch string(c.KeyBytes()) {
@@ -496,7 +473,7 @@ func (d *decoder) quote(out *source.Out) error {
 		}
 	}
 	if symbol == nil || t.Ts == 0 {
-		return d.lacks("a quote", "instrument_name or timestamp")
+		return source.Lacks(&d.c, "a quote", "instrument_name or timestamp")
 	}
 	if m := marketOf(symbol); m != market.MarketNone {
 		t.Instrument = out.SymbolIn(m, symbol)

@@ -128,7 +128,7 @@ func (p *plugin) Resolve(name string) (market.Market, string, error) {
 // markets; those of the other are left to its feed.
 func (d *decoder) instrument(out *source.Out) error {
 	c := &d.c
-	r := market.InstrumentRecord{Header: header(market.ChannelInstruments), Expiry: market.None}
+	r := market.InstrumentRecord{Header: source.Header(market.ChannelInstruments), Expiry: market.None}
 	var symbol, quote, counter, period, state, direction []byte
 	active := true
 	for c.Key() {
@@ -166,7 +166,7 @@ func (d *decoder) instrument(out *source.Out) error {
 		}
 	}
 	if symbol == nil {
-		return d.lacks("an instrument", "instrument_name")
+		return source.Lacks(&d.c, "an instrument", "instrument_name")
 	}
 	m := marketOf(symbol)
 	switch {

@@ -70,7 +70,7 @@ func (d *decoder) tickerState(out *source.Out) error {
 		}
 	}
 	if s.symbol == nil || s.ts == 0 {
-		return d.lacks("a ticker", "instrument_name or timestamp")
+		return source.Lacks(&d.c, "a ticker", "instrument_name or timestamp")
 	}
 	if m := marketOf(s.symbol); m != market.MarketNone {
 		d.tell(m, out)
@@ -128,7 +128,7 @@ func (d *decoder) tell(m market.Market, out *source.Out) {
 	s := &d.s
 	id := out.SymbolIn(m, s.symbol)
 	head := func(c market.Channel) market.Header {
-		h := header(c)
+		h := source.Header(c)
 		h.Ts, h.Origin, h.Instrument = s.ts, d.origin, id
 		return h
 	}
@@ -174,7 +174,7 @@ func (d *decoder) tell(m market.Market, out *source.Out) {
 // its inverse perpetual: btc_usd with BTC-PERPETUAL.
 func (d *decoder) volatility(out *source.Out) error {
 	c := &d.c
-	t := market.VolatilityIndex{Header: header(market.ChannelVolatilityIndex)}
+	t := market.VolatilityIndex{Header: source.Header(market.ChannelVolatilityIndex)}
 	var name []byte
 	for c.Key() {
 		switch string(c.KeyBytes()) {
@@ -190,7 +190,7 @@ func (d *decoder) volatility(out *source.Out) error {
 	}
 	base, quote, _ := bytes.Cut(name, []byte{'_'})
 	if len(base) == 0 || t.Value.IsNull() {
-		return d.lacks("a volatility index", "index_name or volatility")
+		return source.Lacks(&d.c, "a volatility index", "index_name or volatility")
 	}
 	m := market.MarketInverse
 	d.symbol = append(d.symbol[:0], base...)
@@ -218,7 +218,7 @@ func upper(b []byte) {
 // the currency of the price.
 func (d *decoder) candle(out *source.Out) error {
 	c := &d.c
-	t := market.Candle{Header: header(market.ChannelCandles), OpenTs: market.None, Trades: market.None}
+	t := market.Candle{Header: source.Header(market.ChannelCandles), OpenTs: market.None, Trades: market.None}
 	rest := d.channel[len("chart.trades."):]
 	at := bytes.LastIndexByte(rest, '.')
 	if at < 0 {
@@ -252,7 +252,7 @@ func (d *decoder) candle(out *source.Out) error {
 		}
 	}
 	if t.OpenTs == market.None || long == 0 || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() {
-		return d.lacks("a candle", "a known length, tick or prices")
+		return source.Lacks(&d.c, "a candle", "a known length, tick or prices")
 	}
 	if m := marketOf(symbol); m != market.MarketNone {
 		t.CloseTs = t.OpenTs + long

@@ -57,19 +57,6 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 	return nil
 }
 
-func header(c market.Channel) market.Header {
-	return market.Header{Channel: c, TsSend: market.None, Seq: market.None, PrevSeq: market.None}
-}
-
-// lacks is the error of an object without a member it must have, or the one that
-// stopped the cursor before.
-func (d *decoder) lacks(what, member string) error {
-	if err := d.c.Err(); err != nil {
-		return err
-	}
-	return fmt.Errorf("at byte %d: %s without %s", d.c.Offset(), what, member)
-}
-
 // message is what stands around a channel's data.
 type message struct {
 	channel  []byte
@@ -169,7 +156,7 @@ func (d *decoder) data(in *source.Input, out *source.Out) error {
 
 func (d *decoder) book(in *source.Input, out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
 	var symbol []byte
 	sides := 0
 	for c.Key() {
@@ -189,7 +176,7 @@ func (d *decoder) book(in *source.Input, out *source.Out) error {
 		}
 	}
 	if symbol == nil || sides != 3 {
-		return d.lacks("a book", "symbol, bids or asks")
+		return source.Lacks(&d.c, "a book", "symbol, bids or asks")
 	}
 	if n, ok := d.depths[subscription{in.Conn, string(symbol)}]; ok {
 		b.Depth = n
@@ -230,7 +217,7 @@ func (d *decoder) levels(ls []market.Level) []market.Level {
 
 func (d *decoder) trade(_ *source.Input, out *source.Out) error {
 	c := &d.c
-	t := market.Trade{Header: header(market.ChannelTrades), FirstID: market.None, LastID: market.None}
+	t := market.Trade{Header: source.Header(market.ChannelTrades), FirstID: market.None, LastID: market.None}
 	var symbol []byte
 	for c.Key() {
 		switch string(c.KeyBytes()) {
@@ -250,7 +237,7 @@ func (d *decoder) trade(_ *source.Input, out *source.Out) error {
 		}
 	}
 	if symbol == nil || t.ID == nil || t.Price.IsNull() || t.Amount.IsNull() || t.Side == market.SideUnknown {
-		return d.lacks("a trade", "symbol, side, price, qty or trade_id")
+		return source.Lacks(&d.c, "a trade", "symbol, side, price, qty or trade_id")
 	}
 	if d.message.snapshot {
 		t.Origin = market.OriginHistory
@@ -274,7 +261,7 @@ func side(s []byte) market.Side {
 // tick decodes a ticker, which holds the best bid and offer too.
 func (d *decoder) tick(_ *source.Input, out *source.Out) error {
 	c := &d.c
-	t := market.Ticker{Header: header(market.ChannelTicker), Trades: market.None}
+	t := market.Ticker{Header: source.Header(market.ChannelTicker), Trades: market.None}
 	var symbol []byte
 	for c.Key() {
 		switch string(c.KeyBytes()) {
@@ -303,7 +290,7 @@ func (d *decoder) tick(_ *source.Input, out *source.Out) error {
 		}
 	}
 	if symbol == nil || t.BidPrice.IsNull() && t.AskPrice.IsNull() && t.Last.IsNull() {
-		return d.lacks("a ticker", "symbol and any of bid, ask and last")
+		return source.Lacks(&d.c, "a ticker", "symbol and any of bid, ask and last")
 	}
 	t.Instrument = out.Symbol(symbol)
 	if d.bbo {
@@ -320,7 +307,7 @@ func (d *decoder) tick(_ *source.Input, out *source.Out) error {
 // ohlc decodes a candle. Whether it is closed the venue doesn't say.
 func (d *decoder) ohlc(_ *source.Input, out *source.Out) error {
 	c := &d.c
-	t := market.Candle{Header: header(market.ChannelCandles), OpenTs: market.None, CloseTs: market.None, Trades: market.None}
+	t := market.Candle{Header: source.Header(market.ChannelCandles), OpenTs: market.None, CloseTs: market.None, Trades: market.None}
 	var symbol []byte
 	length := int64(0)
 	for c.Key() {
@@ -346,7 +333,7 @@ func (d *decoder) ohlc(_ *source.Input, out *source.Out) error {
 		}
 	}
 	if symbol == nil || t.OpenTs == market.None || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() {
-		return d.lacks("a candle", "symbol, interval_begin, open, high, low or close")
+		return source.Lacks(&d.c, "a candle", "symbol, interval_begin, open, high, low or close")
 	}
 	if d.message.snapshot {
 		t.Origin = market.OriginHistory
@@ -360,7 +347,7 @@ func (d *decoder) ohlc(_ *source.Input, out *source.Out) error {
 // emit names a candle's length and end.
 func (d *decoder) emit(t *market.Candle, symbol []byte, length int64, out *source.Out) error {
 	if length <= 0 || length > 21600 {
-		return d.lacks("a candle", "a possible interval")
+		return source.Lacks(&d.c, "a candle", "a possible interval")
 	}
 	t.Interval = interval(length)
 	t.CloseTs = t.OpenTs + length*60_000_000_000
@@ -388,7 +375,7 @@ func (d *decoder) status(_ *source.Input, out *source.Out) error {
 		}
 	}
 	if system == nil {
-		return d.lacks("a status", "system")
+		return source.Lacks(&d.c, "a status", "system")
 	}
 	d.state(system, out)
 	return nil
@@ -476,7 +463,7 @@ func (d *decoder) bookAnswer(in *source.Input, out *source.Out, begins bool, sym
 }
 
 func (d *decoder) end(out *source.Out, symbol []byte) {
-	b := market.Book{Header: header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
 	b.Kind, b.Flags = market.KindBookDelta, market.FlagEnd
 	b.Instrument = out.Symbol(symbol)
 	out.Book(&b)

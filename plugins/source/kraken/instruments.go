@@ -81,7 +81,7 @@ func (d *decoder) instrument(out *source.Out) error {
 
 func (d *decoder) pair(out *source.Out) error {
 	c := &d.c
-	r := market.InstrumentRecord{Header: header(market.ChannelInstruments), AmountUnit: market.UnitBase, Expiry: market.None}
+	r := market.InstrumentRecord{Header: source.Header(market.ChannelInstruments), AmountUnit: market.UnitBase, Expiry: market.None}
 	var symbol []byte
 	price, amount := int64(-1), int64(-1)
 	c.Object()
@@ -106,7 +106,7 @@ func (d *decoder) pair(out *source.Out) error {
 		}
 	}
 	if symbol == nil || r.Base == nil || r.Quote == nil {
-		return d.lacks("a pair", "symbol, base or quote")
+		return source.Lacks(&d.c, "a pair", "symbol, base or quote")
 	}
 	if price > market.MaxScale || amount > market.MaxScale {
 		return fmt.Errorf("at byte %d: a precision of more than %d places", c.Offset(), market.MaxScale)
@@ -141,7 +141,7 @@ func (d *decoder) assetPairs(out *source.Out) error {
 	c := &d.c
 	c.Object()
 	for c.Key() {
-		r := market.InstrumentRecord{Header: header(market.ChannelInstruments), AmountUnit: market.UnitBase, Expiry: market.None}
+		r := market.InstrumentRecord{Header: source.Header(market.ChannelInstruments), AmountUnit: market.UnitBase, Expiry: market.None}
 		r.Status = market.StatusTrading // older catalogues hold no status: what they list is traded
 		var name []byte
 		c.Object()

@@ -67,7 +67,7 @@ func (d *decoder) legacy(out *source.Out) error {
 // has no time of its own, its newest level's is taken.
 func (d *decoder) legacyBook(payloads []jsonscan.Mark, depth, pair []byte, out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: header(market.ChannelBook), Depth: 10, FirstSeq: market.None, Checksum: market.None}
+	b := market.Book{Header: source.Header(market.ChannelBook), Depth: 10, FirstSeq: market.None, Checksum: market.None}
 	b.Kind = market.KindBookDelta
 	if n, err := strconv.ParseInt(string(depth), 10, 64); err == nil {
 		b.Depth = n
@@ -132,7 +132,7 @@ func (d *decoder) legacyTrades(pair []byte, origin market.Origin, out *source.Ou
 	c := &d.c
 	c.Array()
 	for c.Elem() {
-		t := market.Trade{Header: header(market.ChannelTrades), FirstID: market.None, LastID: market.None}
+		t := market.Trade{Header: source.Header(market.ChannelTrades), FirstID: market.None, LastID: market.None}
 		t.Origin = origin
 		c.Array()
 		for i := 0; c.Elem(); i++ {
@@ -151,7 +151,7 @@ func (d *decoder) legacyTrades(pair []byte, origin market.Origin, out *source.Ou
 			}
 		}
 		if t.Price.IsNull() || t.Amount.IsNull() || t.Ts == 0 || t.Side == market.SideUnknown {
-			return d.lacks("a trade", "price, volume, time or side")
+			return source.Lacks(&d.c, "a trade", "price, volume, time or side")
 		}
 		t.Instrument = out.Symbol(pair)
 		out.Trade(&t)
@@ -163,7 +163,7 @@ func (d *decoder) legacyTrades(pair []byte, origin market.Origin, out *source.Ou
 // the second is taken.
 func (d *decoder) legacyTicker(pair []byte, out *source.Out) error {
 	c := &d.c
-	t := market.Ticker{Header: header(market.ChannelTicker), Trades: market.None}
+	t := market.Ticker{Header: source.Header(market.ChannelTicker), Trades: market.None}
 	c.Object()
 	for c.Key() {
 		switch c.Key1() {
@@ -190,7 +190,7 @@ func (d *decoder) legacyTicker(pair []byte, out *source.Out) error {
 		}
 	}
 	if t.Last.IsNull() {
-		return d.lacks("a ticker", "c")
+		return source.Lacks(&d.c, "a ticker", "c")
 	}
 	t.Instrument = out.Symbol(pair)
 	out.Ticker(&t)
@@ -215,7 +215,7 @@ func (d *decoder) pick(i, j int) (a, b market.Decimal) {
 // legacySpread decodes [bid, ask, time, bid volume, ask volume].
 func (d *decoder) legacySpread(pair []byte, out *source.Out) error {
 	c := &d.c
-	t := market.BBO{Header: header(market.ChannelBBO)}
+	t := market.BBO{Header: source.Header(market.ChannelBBO)}
 	c.Array()
 	for i := 0; c.Elem(); i++ {
 		switch i {
@@ -232,7 +232,7 @@ func (d *decoder) legacySpread(pair []byte, out *source.Out) error {
 		}
 	}
 	if t.BidPrice.IsNull() || t.AskPrice.IsNull() {
-		return d.lacks("a spread", "bid or ask")
+		return source.Lacks(&d.c, "a spread", "bid or ask")
 	}
 	t.Instrument = out.Symbol(pair)
 	out.BBO(&t)
@@ -242,7 +242,7 @@ func (d *decoder) legacySpread(pair []byte, out *source.Out) error {
 // legacyCandle decodes [time, end, open, high, low, close, vwap, volume, count].
 func (d *decoder) legacyCandle(pair []byte, length int64, out *source.Out) error {
 	c := &d.c
-	t := market.Candle{Header: header(market.ChannelCandles), CloseTs: market.None, Trades: market.None}
+	t := market.Candle{Header: source.Header(market.ChannelCandles), CloseTs: market.None, Trades: market.None}
 	end := int64(0)
 	c.Array()
 	for i := 0; c.Elem(); i++ {
@@ -266,7 +266,7 @@ func (d *decoder) legacyCandle(pair []byte, length int64, out *source.Out) error
 		}
 	}
 	if end == 0 || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() {
-		return d.lacks("a candle", "end, open, high, low or close")
+		return source.Lacks(&d.c, "a candle", "end, open, high, low or close")
 	}
 	t.OpenTs = end - length*60_000_000_000
 	return d.emit(&t, pair, length, out)
@@ -401,7 +401,7 @@ func (d *decoder) depth(out *source.Out) error {
 	c.Object()
 	for c.Key() {
 		name := c.KeyBytes()
-		b := market.Book{Header: header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+		b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
 		b.Kind = market.KindBookSnapshot
 		d.bids, d.asks = d.bids[:0], d.asks[:0]
 		c.Object()

@@ -77,19 +77,6 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 	return nil
 }
 
-func header(c market.Channel) market.Header {
-	return market.Header{Channel: c, TsSend: market.None, Seq: market.None, PrevSeq: market.None}
-}
-
-// lacks is the error of an object without a member it must have, or the one that
-// stopped the cursor before.
-func (d *decoder) lacks(what, member string) error {
-	if err := d.c.Err(); err != nil {
-		return err
-	}
-	return fmt.Errorf("at byte %d: %s without %s", d.c.Offset(), what, member)
-}
-
 // frame reads {"arg":{…},"action":…,"data":[…]}. Data is decoded where it
 // stands, if all that it takes came before it, else when the rest was read.
 func (d *decoder) frame(frame []byte, out *source.Out) error {
@@ -229,7 +216,7 @@ func (d *decoder) trade(out *source.Out) error {
 		case "sz":
 			t.Amount = source.Decimal(c)
 		case "side":
-			t.Side = side(c.Str())
+			t.Side = source.Side(c.Str(), "buy", "sell")
 		case "ts":
 			t.Ts = source.Millis(c)
 		case "count":
@@ -239,7 +226,7 @@ func (d *decoder) trade(out *source.Out) error {
 		}
 	}
 	if symbol == nil || t.ID == nil || t.Price.IsNull() || t.Amount.IsNull() || t.Side == market.SideUnknown {
-		return d.lacks("a trade", "instId, tradeId, px, sz or side")
+		return source.Lacks(&d.c, "a trade", "instId, tradeId, px, sz or side")
 	}
 	if count > 0 {
 		t.Flags, t.FirstID, t.LastID = market.FlagAggregate, t.Seq-count+1, t.Seq
@@ -249,20 +236,10 @@ func (d *decoder) trade(out *source.Out) error {
 	return nil
 }
 
-func side(s []byte) market.Side {
-	switch string(s) {
-	case "buy":
-		return market.SideBuy
-	case "sell":
-		return market.SideSell
-	}
-	return market.SideUnknown
-}
-
 // book decodes a snapshot or changes.
 func (d *decoder) book(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
 	symbol, sides := d.m.symbol, 0
 	for c.Key() {
 		switch string(c.KeyBytes()) {
@@ -287,7 +264,7 @@ func (d *decoder) book(out *source.Out) error {
 		}
 	}
 	if symbol == nil || sides != 3 {
-		return d.lacks("a book", "instId, asks or bids")
+		return source.Lacks(&d.c, "a book", "instId, asks or bids")
 	}
 	switch string(d.m.channel) {
 	case feedFive: // whole each time, also after the venue has begun to count anew
@@ -322,7 +299,7 @@ func (d *decoder) book(out *source.Out) error {
 // bbo decodes a book of one level a side; a side may be empty.
 func (d *decoder) bbo(out *source.Out) error {
 	c := &d.c
-	t := market.BBO{Header: header(market.ChannelBBO)}
+	t := market.BBO{Header: source.Header(market.ChannelBBO)}
 	symbol := d.m.symbol
 	d.bids, d.asks = d.bids[:0], d.asks[:0]
 	sides := 0
@@ -345,7 +322,7 @@ func (d *decoder) bbo(out *source.Out) error {
 		}
 	}
 	if symbol == nil || sides != 3 {
-		return d.lacks("a best bid and offer", "instId, asks or bids")
+		return source.Lacks(&d.c, "a best bid and offer", "instId, asks or bids")
 	}
 	if len(d.bids) > 0 {
 		t.BidPrice, t.BidAmount = d.bids[0].Price, d.bids[0].Amount
@@ -362,7 +339,7 @@ func (d *decoder) bbo(out *source.Out) error {
 // base currency of contracts.
 func (d *decoder) ticker(out *source.Out) error {
 	c := &d.c
-	t := market.Ticker{Header: header(market.ChannelTicker), Trades: market.None}
+	t := market.Ticker{Header: source.Header(market.ChannelTicker), Trades: market.None}
 	symbol := d.m.symbol
 	var turnover market.Decimal
 	for c.Key() {
@@ -398,7 +375,7 @@ func (d *decoder) ticker(out *source.Out) error {
 		}
 	}
 	if symbol == nil || t.Ts == 0 {
-		return d.lacks("a ticker", "instId or ts")
+		return source.Lacks(&d.c, "a ticker", "instId or ts")
 	}
 	m := marketOf(symbol)
 	if m == market.MarketSpot {
@@ -441,7 +418,7 @@ func (d *decoder) event(out *source.Out) error {
 		d.answered(token, out)
 	case "unsubscribe":
 		if m.symbol != nil && (incremental(m.channel) || string(m.channel) == feedFive || bytes.Contains(m.channel, []byte("/depth"))) {
-			b := market.Book{Header: header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+			b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
 			b.Kind, b.Flags = market.KindBookDelta, market.FlagEnd
 			b.Instrument = out.SymbolIn(marketOf(m.symbol), m.symbol)
 			out.Book(&b)

@@ -25,12 +25,12 @@ func (d *decoder) candles(native []byte, out *source.Out) error {
 	m := marketOf(d.m.symbol)
 	c.Array()
 	for c.Elem() {
-		t := market.Candle{Header: header(market.ChannelCandles), Trades: market.None}
+		t := market.Candle{Header: source.Header(market.ChannelCandles), Trades: market.None}
 		var v [9]market.Decimal
 		n := source.Decimals(c, v[:])
 		ms, ok := v[0].Rescale(0)
 		if n < 6 || !ok || ms <= 0 || ms > maxMillis || v[1].IsNull() || v[2].IsNull() || v[3].IsNull() || v[4].IsNull() {
-			return d.lacks("a candle", "time, prices or volume")
+			return source.Lacks(&d.c, "a candle", "time, prices or volume")
 		}
 		t.OpenTs, t.Open, t.High, t.Low, t.Close, t.Volume, t.QuoteVolume = ms*1_000_000, v[1], v[2], v[3], v[4], v[5], v[7]
 		if confirmed, _ := v[8].Rescale(0); confirmed == 1 {
@@ -58,7 +58,7 @@ func (d *decoder) candles(native []byte, out *source.Out) error {
 // funding decodes a swap's rate, which is due at fundingTime.
 func (d *decoder) funding(out *source.Out) error {
 	c := &d.c
-	t := market.Funding{Header: header(market.ChannelFunding), NextTs: market.None}
+	t := market.Funding{Header: source.Header(market.ChannelFunding), NextTs: market.None}
 	symbol, after := d.m.symbol, market.None
 	for c.Key() {
 		switch string(c.KeyBytes()) {
@@ -77,7 +77,7 @@ func (d *decoder) funding(out *source.Out) error {
 		}
 	}
 	if symbol == nil || t.Rate.IsNull() || t.NextTs == market.None {
-		return d.lacks("a funding rate", "instId, fundingRate or fundingTime")
+		return source.Lacks(&d.c, "a funding rate", "instId, fundingRate or fundingTime")
 	}
 	if after > t.NextTs {
 		t.Interval = fundingInterval(after - t.NextTs)
@@ -115,11 +115,11 @@ func fundingInterval(ns int64) []byte {
 }
 
 func (d *decoder) markPrice(out *source.Out) error {
-	p := market.Price{Header: header(market.ChannelMarkPrice)}
+	p := market.Price{Header: source.Header(market.ChannelMarkPrice)}
 	p.Kind = market.KindMarkPrice
 	symbol := d.price(&p, "markPx")
 	if symbol == nil || p.Price.IsNull() {
-		return d.lacks("a mark price", "instId or markPx")
+		return source.Lacks(&d.c, "a mark price", "instId or markPx")
 	}
 	p.Instrument = out.SymbolIn(marketOf(symbol), symbol)
 	out.Price(&p)
@@ -129,11 +129,11 @@ func (d *decoder) markPrice(out *source.Out) error {
 // indexPrice decodes the price of an index, which is of a pair: it is recorded
 // with the pair's perpetual of the feed's market.
 func (d *decoder) indexPrice(out *source.Out) error {
-	p := market.Price{Header: header(market.ChannelIndexPrice)}
+	p := market.Price{Header: source.Header(market.ChannelIndexPrice)}
 	p.Kind = market.KindIndexPrice
 	symbol := d.price(&p, "idxPx")
 	if symbol == nil || p.Price.IsNull() {
-		return d.lacks("an index price", "instId or idxPx")
+		return source.Lacks(&d.c, "an index price", "instId or idxPx")
 	}
 	switch d.market {
 	case market.MarketLinear:
@@ -174,7 +174,7 @@ func (d *decoder) price(p *market.Price, member string) (symbol []byte) {
 // currency of inverse contracts alone.
 func (d *decoder) openInterest(out *source.Out) error {
 	c := &d.c
-	t := market.OpenInterest{Header: header(market.ChannelOpenInterest)}
+	t := market.OpenInterest{Header: source.Header(market.ChannelOpenInterest)}
 	symbol := d.m.symbol
 	var value market.Decimal
 	for c.Key() {
@@ -190,7 +190,7 @@ func (d *decoder) openInterest(out *source.Out) error {
 		}
 	}
 	if symbol == nil || t.Amount.IsNull() {
-		return d.lacks("an open interest", "instId or oi")
+		return source.Lacks(&d.c, "an open interest", "instId or oi")
 	}
 	m := marketOf(symbol)
 	if m == market.MarketInverse {
@@ -213,7 +213,7 @@ func (d *decoder) liquidations(out *source.Out) error {
 		}
 	}
 	if symbol == nil {
-		return d.lacks("a liquidation", "instId")
+		return source.Lacks(&d.c, "a liquidation", "instId")
 	}
 	m := marketOf(symbol)
 	if !d.wants(m) {
@@ -226,7 +226,7 @@ func (d *decoder) liquidations(out *source.Out) error {
 		}
 		c.Array()
 		for c.Elem() {
-			l := market.Liquidation{Header: header(market.ChannelLiquidations)}
+			l := market.Liquidation{Header: source.Header(market.ChannelLiquidations)}
 			l.Flags = market.FlagLossy
 			c.Object()
 			for c.Key() {
@@ -236,13 +236,13 @@ func (d *decoder) liquidations(out *source.Out) error {
 				case "sz":
 					l.Amount = source.Decimal(c)
 				case "side":
-					l.Side = side(c.Str())
+					l.Side = source.Side(c.Str(), "buy", "sell")
 				case "ts":
 					l.Ts = source.Millis(c)
 				}
 			}
 			if l.Side == market.SideUnknown || l.Price.IsNull() || l.Amount.IsNull() {
-				return d.lacks("a liquidation", "side, bkPx or sz")
+				return source.Lacks(&d.c, "a liquidation", "side, bkPx or sz")
 			}
 			l.Instrument = out.SymbolIn(m, symbol)
 			out.Liquidation(&l)
@@ -255,7 +255,7 @@ func (d *decoder) liquidations(out *source.Out) error {
 // Scholes, in dollars; the venue's others are in coin.
 func (d *decoder) summary(out *source.Out) error {
 	c := &d.c
-	t := market.OptionSummary{Header: header(market.ChannelOptions)}
+	t := market.OptionSummary{Header: source.Header(market.ChannelOptions)}
 	var symbol []byte
 	for c.Key() {
 		switch string(c.KeyBytes()) {
@@ -284,7 +284,7 @@ func (d *decoder) summary(out *source.Out) error {
 		}
 	}
 	if symbol == nil || t.Ts == 0 {
-		return d.lacks("an option's summary", "instId or ts")
+		return source.Lacks(&d.c, "an option's summary", "instId or ts")
 	}
 	t.Instrument = out.SymbolIn(marketOf(symbol), symbol)
 	out.OptionSummary(&t)

@@ -130,7 +130,7 @@ func (p *plugin) Resolve(name string) (market.Market, string, error) {
 // two markets; those of the other are left to its feed.
 func (d *decoder) instrument(out *source.Out) error {
 	c := &d.c
-	r := market.InstrumentRecord{Header: header(market.ChannelInstruments), AmountUnit: market.UnitContract, Expiry: market.None}
+	r := market.InstrumentRecord{Header: source.Header(market.ChannelInstruments), AmountUnit: market.UnitContract, Expiry: market.None}
 	var symbol, kind, contract, pair []byte
 	var multiplier market.Decimal
 	for c.Key() {
@@ -171,7 +171,7 @@ func (d *decoder) instrument(out *source.Out) error {
 		}
 	}
 	if symbol == nil || kind == nil {
-		return d.lacks("an instrument", "instId or instType")
+		return source.Lacks(&d.c, "an instrument", "instId or instType")
 	}
 	m := marketOf(symbol)
 	switch {

@@ -116,7 +116,7 @@ func (d *decoder) table(out *source.Out) error {
 
 func (d *decoder) tradeV3(out *source.Out) error {
 	c := &d.c
-	t := market.Trade{Header: header(market.ChannelTrades), FirstID: market.None, LastID: market.None}
+	t := market.Trade{Header: source.Header(market.ChannelTrades), FirstID: market.None, LastID: market.None}
 	var symbol []byte
 	for c.Key() {
 		switch string(c.KeyBytes()) {
@@ -129,13 +129,13 @@ func (d *decoder) tradeV3(out *source.Out) error {
 		case "size", "qty":
 			t.Amount = source.Decimal(c)
 		case "side":
-			t.Side = side(c.Str())
+			t.Side = source.Side(c.Str(), "buy", "sell")
 		case "timestamp":
 			t.Ts = source.Time(c)
 		}
 	}
 	if symbol == nil || t.ID == nil || t.Price.IsNull() || t.Amount.IsNull() || t.Side == market.SideUnknown {
-		return d.lacks("a trade", "instrument_id, trade_id, price, size or side")
+		return source.Lacks(&d.c, "a trade", "instrument_id, trade_id, price, size or side")
 	}
 	t.Instrument = out.SymbolIn(marketOf(symbol), symbol)
 	out.Trade(&t)
@@ -144,7 +144,7 @@ func (d *decoder) tradeV3(out *source.Out) error {
 
 func (d *decoder) bookV3(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
 	var symbol []byte
 	sides := 0
 	for c.Key() {
@@ -164,7 +164,7 @@ func (d *decoder) bookV3(out *source.Out) error {
 		}
 	}
 	if symbol == nil || sides != 3 {
-		return d.lacks("a book", "instrument_id, asks or bids")
+		return source.Lacks(&d.c, "a book", "instrument_id, asks or bids")
 	}
 	b.Kind, b.Flags = market.KindBookSnapshot, market.FlagReset // also of depth5, which has no action
 	if string(d.m.action) == "update" {
@@ -180,8 +180,8 @@ func (d *decoder) bookV3(out *source.Out) error {
 // prices, funding rates.
 func (d *decoder) statesV3(out *source.Out) error {
 	c := &d.c
-	t := market.Ticker{Header: header(market.ChannelTicker), Trades: market.None}
-	f := market.Funding{Header: header(market.ChannelFunding), NextTs: market.None}
+	t := market.Ticker{Header: source.Header(market.ChannelTicker), Trades: market.None}
+	f := market.Funding{Header: source.Header(market.ChannelFunding), NextTs: market.None}
 	var symbol []byte
 	var mark market.Decimal
 	for c.Key() {
@@ -233,7 +233,7 @@ func (d *decoder) statesV3(out *source.Out) error {
 		out.Funding(&f)
 		return nil
 	case !mark.IsNull():
-		p := market.Price{Header: header(market.ChannelMarkPrice), Price: mark}
+		p := market.Price{Header: source.Header(market.ChannelMarkPrice), Price: mark}
 		p.Kind, p.Ts, p.Instrument = market.KindMarkPrice, t.Ts, id
 		out.Price(&p)
 		return nil
@@ -242,13 +242,13 @@ func (d *decoder) statesV3(out *source.Out) error {
 		out.Ticker(&t)
 		return nil
 	}
-	return d.lacks("a ticker, mark price or funding rate", "instrument_id, timestamp, mark_price or funding_rate")
+	return source.Lacks(&d.c, "a ticker, mark price or funding rate", "instrument_id, timestamp, mark_price or funding_rate")
 }
 
 // indexV3 decodes an index's ticker.
 func (d *decoder) indexV3(out *source.Out) error {
 	c := &d.c
-	p := market.Price{Header: header(market.ChannelIndexPrice)}
+	p := market.Price{Header: source.Header(market.ChannelIndexPrice)}
 	p.Kind = market.KindIndexPrice
 	var symbol []byte
 	for c.Key() {
@@ -262,7 +262,7 @@ func (d *decoder) indexV3(out *source.Out) error {
 		}
 	}
 	if symbol == nil || p.Price.IsNull() {
-		return d.lacks("an index", "instrument_id or last")
+		return source.Lacks(&d.c, "an index", "instrument_id or last")
 	}
 	p.Instrument = out.SymbolIn(marketOf(symbol), symbol)
 	out.Price(&p)
@@ -273,7 +273,7 @@ func (d *decoder) indexV3(out *source.Out) error {
 // length in seconds, which the table's name ends with.
 func (d *decoder) candleV3(out *source.Out) error {
 	c := &d.c
-	t := market.Candle{Header: header(market.ChannelCandles), OpenTs: market.None, Trades: market.None}
+	t := market.Candle{Header: source.Header(market.ChannelCandles), OpenTs: market.None, Trades: market.None}
 	name, long := seconds(d.m.symbol)
 	var symbol []byte
 	n := 0
@@ -304,7 +304,7 @@ func (d *decoder) candleV3(out *source.Out) error {
 		}
 	}
 	if symbol == nil || n < 6 || name == "" {
-		return d.lacks("a candle", "instrument_id, a known length, time, prices or volume")
+		return source.Lacks(&d.c, "a candle", "instrument_id, a known length, time, prices or volume")
 	}
 	t.Interval, t.CloseTs = []byte(name), t.OpenTs+long*1_000_000_000
 	t.Instrument = out.SymbolIn(marketOf(symbol), symbol)
@@ -320,7 +320,7 @@ func (d *decoder) responseV3(status int, path []byte, out *source.Out) error {
 	}
 	c.Array()
 	for c.Elem() {
-		r := market.InstrumentRecord{Header: header(market.ChannelInstruments), AmountUnit: market.UnitContract, Expiry: market.None, Status: market.StatusTrading}
+		r := market.InstrumentRecord{Header: source.Header(market.ChannelInstruments), AmountUnit: market.UnitContract, Expiry: market.None, Status: market.StatusTrading}
 		var symbol []byte
 		c.Object()
 		for c.Key() {
@@ -342,7 +342,7 @@ func (d *decoder) responseV3(status int, path []byte, out *source.Out) error {
 			}
 		}
 		if symbol == nil {
-			return d.lacks("an instrument", "instrument_id")
+			return source.Lacks(&d.c, "an instrument", "instrument_id")
 		}
 		m := marketOf(symbol)
 		if !d.wants(m) {
