@@ -23,6 +23,10 @@
 // first frame stands behind all that the old connection had on its way. Responses to
 // snapshots, polls and catalogues carry connection 0.
 //
+// What a step signs or shows of the user's credentials is filled in just before
+// it is sent; the journal, Stats, events and errors have the template. What a
+// venue repeats or grants in its answer is struck out before it is journalled.
+//
 // Ownership: payloads handed to Journal.Append are the connection's own buffer
 // and are overwritten by the next frame; Append copies.
 //
@@ -42,6 +46,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/marketprism/marketprism/runtime/sign"
 	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/schema"
 	"github.com/marketprism/marketprism/sdk/source"
@@ -122,11 +127,13 @@ type Settings struct {
 	Spec     source.MarketSpec
 	Channels []source.ChannelSpec
 	Config   schema.Values // of the source block
-	Renderer Renderer
-	Frames   Journal
-	Budgets  *Budgets // shared by all feeds of the process
-	Logger   zerolog.Logger
-	Events   func(Event) // may be called from any goroutine and must not block; nil: log only
+	// Credentials sign what the plugin asks to be signed; nil: nothing can be.
+	Credentials *sign.Credentials
+	Renderer    Renderer
+	Frames      Journal
+	Budgets     *Budgets // shared by all feeds of the process
+	Logger      zerolog.Logger
+	Events      func(Event) // may be called from any goroutine and must not block; nil: log only
 
 	Latency Latency       // Balanced if empty
 	Gather  time.Duration // of Balanced, 2 ms if 0

@@ -338,7 +338,7 @@ func (s *slot) over(l *link) {
 	if time.Since(l.since) > backoffCap && l.opened {
 		s.fails = 0
 	}
-	delay := backoff(s.fails)
+	delay := max(backoff(s.fails), fault.After(l.err))
 	s.fails++
 	switch {
 	case l == s.next && s.to != "": // a better endpoint that is none: cur goes on where it is
