@@ -178,7 +178,7 @@ func TestResubscribeTouchesOneSymbol(t *testing.T) {
 
 // signals speaks as the test venue's decoder.
 func signals(r *running, e entry) {
-	var m struct{ Ack, Reject, Welcome string }
+	m := struct{ Ack, Reject, Why, Welcome string }{Why: "unknown symbol"}
 	if e.kind != source.InputText || json.Unmarshal([]byte(e.payload), &m) != nil {
 		return
 	}
@@ -186,7 +186,7 @@ func signals(r *running, e entry) {
 	case m.Ack != "":
 		r.Signal(e.conn, source.Signal{Kind: source.SignalSubscribed, Text: []byte(m.Ack)})
 	case m.Reject != "":
-		r.Signal(e.conn, source.Signal{Kind: source.SignalRejected, Text: []byte(m.Reject + "\x00unknown symbol")})
+		r.Signal(e.conn, source.Signal{Kind: source.SignalRejected, Text: []byte(m.Reject + "\x00" + m.Why)})
 	case m.Welcome != "":
 		r.Signal(e.conn, source.Signal{Kind: source.SignalReady, Text: []byte(m.Welcome)})
 	}
