@@ -2,6 +2,8 @@ package plan
 
 import (
 	"fmt"
+	"net/netip"
+	"net/url"
 	"strings"
 
 	"github.com/marketprism/marketprism/runtime/pipefile"
@@ -52,7 +54,31 @@ func (b *builder) login(s *pipefile.Source, c *Channel, f *Feed) bool {
 		b.errorf(s.Ranges["credentials"], "Wrong value for \"secret\"", "%s of %s can't be signed: %v. The value is sensitive and isn't shown.", what, s.Manifest.Venue, err)
 		return false
 	}
+	address := f.Spec.HTTP
+	attribute := "http_url"
+	if e := endpoint(f.Spec, c.Class); c.Transport == source.Stream && e != nil {
+		address, attribute = []string{e.URL}, "url"
+	}
+	for _, a := range address {
+		if host := plain(a); host != "" {
+			b.errorf(s.Ranges[attribute], "Login without TLS", "%s of %s logs in, and the way to %s has no TLS: who is on it could read what signs in. Give %s an address with TLS, or one on this machine.",
+				what, s.Manifest.Venue, host, attribute)
+			return false
+		}
+	}
 	return true
+}
+
+// plain is the host beyond this machine that an address reaches without TLS.
+func plain(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "ws" && u.Scheme != "http" {
+		return ""
+	}
+	if ip, err := netip.ParseAddr(u.Hostname()); u.Hostname() == "localhost" || err == nil && ip.IsLoopback() {
+		return ""
+	}
+	return u.Host
 }
 
 func literal(v any) string {

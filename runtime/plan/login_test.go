@@ -72,6 +72,8 @@ func TestLogin(t *testing.T) {
 		"no file":        {hmac, "credentials {\nkey = \"hunter2\"\nsecret_file = \"missing\"\n}", `Secret can't be read`},
 		"twice":          {hmac, "credentials {\nkey = \"hunter2\"\nsecret = \"hunter2\"\n}\ncredentials {\nkey = \"hunter2\"\n}", `Block stands twice`},
 		"unknown":        {hmac, "credentials {\nkey = \"hunter2\"\nsekret = \"x\"\n}", `Did you mean "secret"?`},
+		"no TLS":         {hmac, "url = \"ws://bridge.example\"\ncredentials {\nkey = \"hunter2\"\nsecret = \"hunter2\"\n}", `the way to bridge.example has no TLS`},
+		"loopback":       {hmac, "url = \"ws://127.0.0.1:9\"\ncredentials {\nkey = \"hunter2\"\nsecret = \"hunter2\"\n}", ``},
 		"another form":   {source.Login{Secret: true, Scheme: source.SchemeHMACSHA256, Form: source.SecretBase64}, "credentials {\nkey = \"hunter2\"\nsecret = \"hunter2!\"\n}", `the secret is no base64`},
 		"no private key": {source.Login{Secret: true, Scheme: source.SchemeJWTES256, Form: source.SecretPEM}, "credentials {\nkey = \"hunter2\"\nsecret = \"hunter2\"\n}", `no PEM text`},
 	} {

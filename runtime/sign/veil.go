@@ -26,6 +26,7 @@ type veil struct {
 // covers is immutable.
 type covers struct {
 	names  []string
+	quoted [][]byte // names, as they stand in JSON
 	values [][]byte
 }
 
@@ -35,11 +36,11 @@ func (x *Session) cover(st *step) {
 	defer x.mu.Unlock()
 	var c covers
 	if old := x.over.Load(); old != nil {
-		c.names = slices.Clone(old.names)
+		c.names, c.quoted = slices.Clone(old.names), slices.Clone(old.quoted)
 	}
 	for _, n := range st.sign.Conceal {
 		if !slices.Contains(c.names, n) {
-			c.names = append(c.names, n)
+			c.names, c.quoted = append(c.names, n), append(c.quoted, []byte(`"`+n+`"`))
 		}
 	}
 	values := [][]byte{st.have["signature"], st.have["signed_passphrase"], st.have["jwt"]}
@@ -75,7 +76,7 @@ func (x *Session) Settled() {
 		x.over.Store(nil)
 		return
 	}
-	x.over.Store(&covers{names: c.names})
+	x.over.Store(&covers{names: c.names, quoted: c.quoted})
 }
 
 // Close forgets what was granted.
@@ -101,8 +102,8 @@ func (x *Session) Mask(b []byte) {
 	if c == nil {
 		return
 	}
-	for _, n := range c.names {
-		x.members(b, n)
+	for i, n := range c.names {
+		x.members(b, n, c.quoted[i])
 	}
 	for _, v := range c.values {
 		for at := 0; ; {
@@ -135,8 +136,7 @@ func stars(b []byte) {
 }
 
 // members strikes out the texts of a member of JSON objects and keeps the last.
-func (x *Session) members(b []byte, name string) {
-	quoted := []byte(`"` + name + `"`)
+func (x *Session) members(b []byte, name string, quoted []byte) {
 	for {
 		i := bytes.Index(b, quoted)
 		if i < 0 {
