@@ -52,11 +52,15 @@ type Sign struct {
 // Scheme is how a step is signed.
 type Scheme string
 
-// The schemes. Sources, read 2026-11-23: OKX www.okx.com/docs-v5/en
-// "WebSocket, Login"; Deribit docs.deribit.com/articles/authentication; Coinbase
-// docs.cdp.coinbase.com "Advanced Trade WebSocket Authentication" and "Exchange
-// WebSocket Authentication"; Binance developers.binance.com "SBE Market Data
-// Streams" and "WebSocket API, Authentication requests".
+// The schemes. Pages read 2026-11-23: OKX
+// web3.okx.com/onchainos/dev-docs/market/websocket-login; Deribit
+// docs.deribit.com/articles/authentication; Coinbase
+// docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-authentication
+// and docs.cloud.coinbase.com/exchange/docs/websocket-auth; Binance
+// developers.binance.com/docs/binance-spot-api-docs/testnet/sbe-market-data-streams
+// and .../websocket-api/authentication-requests. What Kraken, Bitfinex, KuCoin,
+// Gate.io, Bybit and HTX want was taken from public clients: their plugins have
+// to cite the venue's page.
 const (
 	SchemeKey        Scheme = ""            // nothing is signed: the key is shown (Binance's SBE streams)
 	SchemeHMACSHA256 Scheme = "hmac-sha256" // OKX, Deribit, Coinbase Exchange, Bybit, KuCoin, HTX
