@@ -464,8 +464,8 @@ func (d *decoder) event(out *source.Out) error {
 	return nil
 }
 
-// ofLogin tells the codes of a refused login 
-// (web3.okx.com/onchainos/dev-docs/market/websocket-error-code, read 2026-11-23) from those of a subscription.
+// ofLogin tells the codes of a refused login from those of a subscription
+// (web3.okx.com/onchainos/dev-docs/market/websocket-error-code, read 2026-11-23).
 func ofLogin(code []byte) bool {
 	switch string(code) {
 	case "60004", "60005", "60006", "60007", "60009", "60014", "60021", "60022", "60023", "60024", "60026", "60031", "63999":
