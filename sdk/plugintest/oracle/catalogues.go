@@ -79,8 +79,8 @@ func Answer(url string, body []byte) source.Input {
 
 // Listings decodes the answer with a catalogue as the feed of each market does
 // and gives the records, for the caller to compare with the list: one for each
-// listing of the feed's market, named as its symbol alone says, with a contract
-// size where there are contracts.
+// listing of the feed's market, named as its symbol alone says, with a unit of
+// amounts, and with the contract's size where they count contracts.
 func Listings(t testing.TB, s source.Source, in source.Input, markets ...market.Market) (all []Item) {
 	t.Helper()
 	for _, m := range markets {
@@ -101,8 +101,9 @@ func Listings(t testing.TB, s source.Source, in source.Input, markets ...market.
 			if name := Text(t, it.Record, "instrument"); name != i.Name || name == "" {
 				t.Errorf("%s on %s is %q in the catalogue, %q by its symbol", i.Symbol, i.Market, name, i.Name)
 			}
-			if size := Dec(t, it.Record, "contract_size"); i.Market != market.MarketSpot && size.Sign() <= 0 {
-				t.Errorf("%s on %s has contract size %s", i.Symbol, i.Market, size)
+			unit := market.Unit(it.Record.Int(offset(t, it.Record, "amount_unit", market.FieldEnum)))
+			if size := Dec(t, it.Record, "contract_size"); unit == market.UnitContract && size.Sign() <= 0 || unit == market.UnitUnknown {
+				t.Errorf("amounts of %s on %s count %s of %q", i.Symbol, i.Market, unit, size)
 			}
 		}
 	}
