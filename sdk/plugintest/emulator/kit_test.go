@@ -107,7 +107,7 @@ func play(t *testing.T, venue, file string) played {
 		case capture.KindOpen:
 			p.urls[ev.Conn] = string(ev.URL)
 		case capture.KindRecv:
-			p.frames[ev.Conn] = append(p.frames[ev.Conn], string(ev.Text))
+			p.frames[ev.Conn] = append(p.frames[ev.Conn], string(ev.Input().Data))
 		}
 	}
 	p.Emulator = Start(t, Options{Venue: venue, Capture: path})
