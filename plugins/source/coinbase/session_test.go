@@ -170,11 +170,15 @@ func TestLogin(t *testing.T) {
 	e := emulated(t)
 	for _, s := range []source.Subscription{sub(market.ChannelBook, "BTC-USD", "feed", feedLogin), sub(market.ChannelTrades, "BTC-USD", "feed", feedFull)} {
 		script, err := New().Session(source.SessionRequest{Market: market.MarketSpot, Class: classLogin, Endpoint: e.URL(), Subscriptions: []source.Subscription{s}})
-		if err != nil || len(script.Steps) != 2 || len(script.Steps[1].Subscribe) != 1 {
+		if err != nil || len(script.Steps) != 4 || len(script.Steps[1].Subscribe) != 1 || script.Steps[2].Await == nil || len(script.Steps[3].Subscribe) != 0 {
 			t.Fatalf("%+v, %v", script, err)
 		}
 		w := oracle.Dial(t, New(), market.MarketSpot, script.Steps[0].Dial.URL)
 		f := script.Steps[1].Subscribe[0]
+		w.Send(t, `{"type":"subscribe","product_ids":["BTC-USD"],"channels":["level2"]}`)
+		w.Until(t, "the refusal without a login", func(i oracle.Item) bool {
+			return i.Record == nil && i.Signal.Kind == source.SignalRejected && strings.HasPrefix(string(i.Signal.Text), loginToken+"\x00Failed to subscribe: level2, level3, and full")
+		})
 		for _, secret := range []string{"d3Jvbmc=", emulator.CoinbaseSecret} {
 			now := strconv.FormatInt(time.Now().Unix(), 10)
 			key, _ := base64.StdEncoding.DecodeString(secret)
@@ -182,12 +186,12 @@ func TestLogin(t *testing.T) {
 			h.Write([]byte(strings.ReplaceAll(f.Sign.Payload, "${timestamp}", now)))
 			w.Send(t, strings.NewReplacer("${key}", emulator.CoinbaseKey, "${passphrase}", emulator.CoinbasePassphrase, "${timestamp}", now,
 				"${signature}", base64.StdEncoding.EncodeToString(h.Sum(nil))).Replace(f.Data))
-			want := source.SignalSubscribed
+			want, text := source.SignalReady, script.Steps[2].Await.Token
 			if secret != emulator.CoinbaseSecret {
-				want = source.SignalRejected
+				want, text = source.SignalRejected, text+"\x00Authentication Failed"
 			}
 			w.Until(t, "the answer", func(i oracle.Item) bool {
-				return i.Record == nil && i.Signal.Kind == want && strings.HasPrefix(string(i.Signal.Text), answer)
+				return i.Record == nil && i.Signal.Kind == want && strings.HasPrefix(string(i.Signal.Text), text)
 			})
 		}
 		w.Until(t, "data", func(i oracle.Item) bool {

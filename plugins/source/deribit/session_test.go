@@ -279,9 +279,9 @@ func TestLogin(t *testing.T) {
 		h.Write([]byte(values.Replace(login.Sign.Payload)))
 		w.Send(t, strings.NewReplacer("${key}", emulator.DeribitKey, "${signature}", hex.EncodeToString(h.Sum(nil))).Replace(values.Replace(login.Data)))
 		if secret == "wrong" {
-			until("the refusal of a wrong secret", source.SignalRejected, login.Token+"\x0013004")
+			until("the refusal of a wrong secret", source.SignalRejected, loginToken+"\x0013004")
 		} else {
-			until("the login", source.SignalSubscribed, script.Steps[3].Await.Token)
+			until("the login", source.SignalReady, script.Steps[3].Await.Token)
 		}
 	}
 	w.Send(t, subscribe.Data)

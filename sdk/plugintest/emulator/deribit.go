@@ -58,12 +58,17 @@ var deribitVenue = venue{
 	limits: limits{messages: 200, streams: 10_000, connects: 300, connectsPer: time.Minute},
 }
 
-func init() { venues["deribit"] = deribitVenue }
+func init() {
+	venues["deribit"] = deribitVenue
+	users["deribit"] = User{Key: DeribitKey, Secret: DeribitSecret, Grants: DeribitGrants}
+}
 
 // What a login must show here.
 const (
 	DeribitKey    = "emulated-key"
 	DeribitSecret = "emulated-secret"
+
+	DeribitGrants = "emulated-grant" // begins what it is given
 )
 
 type deribit struct {
@@ -178,7 +183,7 @@ func (d *deribit) message(c *Conn, text []byte) {
 			return
 		}
 		k.login = true
-		send(deribitAnswer(m.ID, obj{"access_token": "granted", "refresh_token": "granted-too", "expires_in": 31_536_000, "scope": "connection", "token_type": "bearer"}, nil))
+		send(deribitAnswer(m.ID, obj{"access_token": DeribitGrants + "-access", "refresh_token": DeribitGrants + "-refresh", "expires_in": 31_536_000, "scope": "connection", "token_type": "bearer"}, nil))
 	case "public/subscribe", "public/unsubscribe":
 		d.subscribe(c, k, &m, send, refuse)
 	default:
