@@ -34,16 +34,25 @@ func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
 	steps := []source.Step{{Dial: &source.Dial{URL: r.Endpoint}},
 		{Send: &source.Frame{Token: idHeartbeat, Data: fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"method":"public/set_heartbeat","params":{"interval":%d}}`, idHeartbeat, heartbeat)}}}
 	if r.Class == classLogin {
-		// The tokens that the venue grants are for calls to private methods, of which
-		// there are none here: the connection itself is logged in, until it ends.
+		// The connection is logged in for as long as what the venue grants is good for,
+		// 15 minutes at least; it is asked for anew before that, with what it granted last.
 		steps = append(steps, source.Step{Send: &source.Frame{
 			Data: `{"jsonrpc":"2.0","id":` + idLogin + `,"method":"public/auth","params":{"grant_type":"client_signature","client_id":"${key}","timestamp":${timestamp},"nonce":"${nonce}","data":"","signature":"${signature}"}}`,
 			Sign: &source.Sign{Scheme: source.SchemeHMACSHA256, Payload: "${timestamp}\n${nonce}\n", Timestamp: source.TimeMillis, Encoding: source.EncodingHex,
-				Conceal: []string{"access_token", "refresh_token"}},
-		}}, source.Step{Await: &source.Await{Token: loginToken, Timeout: 10 * time.Second, Refusals: refusals}})
+				Conceal: granted},
+		}}, source.Step{Await: &source.Await{Token: loginToken, Timeout: 10 * time.Second, Refusals: refusals}},
+			source.Step{Renew: &source.Renew{Every: renewEvery, Frame: &source.Frame{
+				Data: `{"jsonrpc":"2.0","id":` + idLogin + `,"method":"public/auth","params":{"grant_type":"refresh_token","refresh_token":"${kept:refresh_token}"}}`,
+				Sign: &source.Sign{Conceal: granted},
+			}}})
 	}
 	return source.Script{Steps: append(steps, source.Step{Subscribe: subscribe})}, nil
 }
+
+const renewEvery = 10 * time.Minute
+
+// granted are the members of an answer to a login that are secrets.
+var granted = []string{"access_token", "refresh_token"}
 
 // refusals are those after which a login may be tried again: too_many_requests,
 // retry, too_many_concurrent_requests, system_maintenance, internal_server_error,

@@ -257,7 +257,7 @@ func TestLogin(t *testing.T) {
 	}()
 	script, err := New().Session(source.SessionRequest{Market: market.MarketInverse, Class: classLogin, Endpoint: e.URL() + "/ws/api/v2",
 		Subscriptions: []source.Subscription{sub(market.ChannelBook, "BTC-PERPETUAL", "interval", intervalRaw)}})
-	if err != nil || len(script.Steps) != 5 {
+	if err != nil || len(script.Steps) != 6 {
 		t.Fatalf("%+v, %v", script, err)
 	}
 	w := oracle.Dial(t, New(), market.MarketInverse, script.Steps[0].Dial.URL)
@@ -269,7 +269,7 @@ func TestLogin(t *testing.T) {
 	}
 	w.Send(t, script.Steps[1].Send.Data)
 	until("the heartbeat's answer", source.SignalSubscribed, script.Steps[1].Send.Token)
-	subscribe := script.Steps[4].Subscribe[0]
+	subscribe := script.Steps[5].Subscribe[0]
 	w.Send(t, subscribe.Data)
 	until("the refusal without a login", source.SignalRejected, subscribe.Token+"\x0013778")
 	login := script.Steps[2].Send
@@ -286,5 +286,10 @@ func TestLogin(t *testing.T) {
 	}
 	w.Send(t, subscribe.Data)
 	w.Until(t, "a book", func(i oracle.Item) bool { return i.Record != nil && i.Record.Kind() == market.KindBookSnapshot })
+	renewal := script.Steps[4].Renew.Frame.Data
+	w.Send(t, strings.ReplaceAll(renewal, "${kept:refresh_token}", emulator.DeribitGrants+"-refresh"))
+	until("the renewal", source.SignalReady, loginToken)
+	w.Send(t, strings.ReplaceAll(renewal, "${kept:refresh_token}", "another"))
+	until("its refusal", source.SignalRejected, loginToken+"\x0013009")
 	w.Until(t, "its changes", func(i oracle.Item) bool { return i.Record != nil && i.Record.Kind() == market.KindBookDelta })
 }
