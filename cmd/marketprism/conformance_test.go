@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -31,4 +32,11 @@ func TestConformance(t *testing.T) {
 			})
 		}
 	}
+	t.Run("binance-spot-sbe", func(t *testing.T) { // frames of another form: what breaks them, or their order
+		sbe := `    feed = "sbe"`
+		plugintest.Run(t, plugintest.Config{Binary: exe, Env: []string{asProgram + "=1"}, Source: bundledSources["binance"](), Market: market.MarketSpot,
+			Attributes: fmt.Sprintf("  credentials { key = %q }", emulator.BinanceKey),
+			Channels:   map[string]string{"trades": sbe, "book": sbe, "bbo": sbe},
+			Cards:      []string{"03", "04", "05", "06", "07", "09", "10", "15"}})
+	})
 }

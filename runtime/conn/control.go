@@ -250,6 +250,9 @@ func (l *link) letters() error {
 			l.ready[token] = true
 		}
 		if m.kind == source.SignalReady {
+			if !l.scripted.IsZero() {
+				l.login.Settled() // a login that was renewed is answered
+			}
 			continue
 		}
 		if m.kind == source.SignalRejected && l.scripted.IsZero() {

@@ -226,7 +226,8 @@ type stream struct {
 const (
 	variantCombined = 1 << iota // wrapped in {"stream":…,"data":…}
 	variantMicros               // times in microseconds
-	numVariants     = 4
+	variantBinary               // data in binary frames, answers in text
+	numVariants     = 8
 )
 
 // dialect is a venue's protocol. Its methods are called under Emulator.mu,
