@@ -1,6 +1,7 @@
 package kraken
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -10,7 +11,7 @@ import (
 )
 
 func TestCaptures(t *testing.T) {
-	oracle.Captures{Pattern: "kraken-spot-*"}.Run(t, New())
+	oracle.Captures{Pattern: "kraken-*"}.Run(t, New())
 }
 
 func TestMessages(t *testing.T) {
@@ -18,7 +19,7 @@ func TestMessages(t *testing.T) {
 		Venue: "kraken",
 		Market: func(m *oracle.Message) (market.Market, string) {
 			if m.Market != "spot" && m.Market != "unspecified" {
-				return 0, "Kraken futures is another API"
+				return market.MarketMixed, "" // symbols say it
 			}
 			return market.MarketSpot, ""
 		},
@@ -27,12 +28,23 @@ func TestMessages(t *testing.T) {
 				return source.Input{Kind: source.InputText}
 			}
 			_, path, _ := strings.Cut(m.Request, " ")
+			if strings.HasPrefix(path, "/derivatives/") { // the query isn't recorded; without a product there is no record
+				path += "?symbol=PI_XBTUSD"
+			}
 			return source.Input{Kind: source.InputHTTP, Status: 200, URL: []byte("https://api.example" + path)}
 		},
 		Normalise: func(m *oracle.Message, e map[string]any) {
 			if s, ok := e["interval"].(string); ok { // minutes on the wire
 				e["interval"] = s + "m"
 			}
+			// Of contracts the collection has the absolute rate, records the relative one.
+			var raw struct {
+				Relative json.Number `json:"relative_funding_rate"`
+			}
+			if e["kind"] == "funding" && json.Unmarshal([]byte(m.Raw), &raw) == nil && raw.Relative != "" {
+				e["rate"] = market.MustDecimal(raw.Relative.String()).String()
+			}
 		},
+		Exceptions: map[int]string{17: "the list of all tickers has the absolute funding rate alone, which is no relative one"},
 	}.Run(t, New())
 }
