@@ -90,6 +90,7 @@ type Emulator struct {
 	paused        bool
 	started       time.Time
 	budget        budget
+	limits        limits // the venue's, or of the dialect that speaks for one of its markets
 	numberMark    []byte // of the dialect: what a frame's number on its connection stands behind
 
 	connsMu sync.Mutex
@@ -129,7 +130,7 @@ func New(opt Options) (*Emulator, error) {
 	if err := opt.fill(); err != nil {
 		return nil, err
 	}
-	e := &Emulator{opt: opt, streams: map[string]*stream{}, conns: map[*Conn]struct{}{}, wake: make(chan struct{}, 1)}
+	e := &Emulator{opt: opt, streams: map[string]*stream{}, conns: map[*Conn]struct{}{}, wake: make(chan struct{}, 1), limits: venues[opt.Venue].limits}
 	e.up = websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }, EnableCompression: opt.Compression,
 		ReadBufferSize: 4096, WriteBufferSize: 512}
 	var err error
