@@ -353,6 +353,7 @@ func (d *contractDecoder) event(out *source.Out) error {
 	if err := c.End(); err != nil {
 		return err
 	}
+	oldest := []byte(source.TokenOldest)
 	each := func(request string, answer func(token, symbol []byte)) {
 		for _, symbol := range products {
 			answer(fmt.Appendf(nil, "%s %s %s", request, feed, symbol), symbol)
@@ -376,10 +377,10 @@ func (d *contractDecoder) event(out *source.Out) error {
 		each("unsubscribe", func(token, _ []byte) { out.Rejected(token, reason) })
 	case "alert", "error":
 		if bytes.HasPrefix(reason, []byte("Already subscribed to feed")) || bytes.HasPrefix(reason, []byte("Not subscribed to feed")) {
-			out.Subscribed(nil) // things are as the request wants them
+			out.Subscribed(oldest) // things are as the request wants them
 			return nil
 		}
-		out.Rejected(nil, reason)
+		out.Rejected(oldest, reason)
 	default:
 		return fmt.Errorf("unknown event %.40q", event)
 	}
