@@ -58,21 +58,31 @@ func (d *contractDecoder) Decode(in *source.Input, out *source.Out) error {
 }
 
 // frame reads {"feed":…,…} or {"event":…,…}. All members of a feed's frame stand
-// beside its name, which comes first in most, in the ticker's amid the others.
+// beside its name, which comes first in all but the ticker's: what begins
+// otherwise is read as one until its name is known.
 func (d *contractDecoder) frame(out *source.Out) error {
 	c := &d.c
 	c.Object()
 	start := c.Mark()
+	if !c.Key() {
+		if err := c.End(); err != nil {
+			return err
+		}
+		return fmt.Errorf("neither a feed's frame nor an answer")
+	}
 	var feed []byte
-	for feed == nil && c.Key() {
-		switch string(c.KeyBytes()) {
-		case "feed":
-			feed = c.Str()
-		case "event":
-			c.Seek(start)
-			return d.event(out)
-		default:
-			c.Skip()
+	switch string(c.KeyBytes()) {
+	case "event":
+		c.Seek(start)
+		return d.event(out)
+	case "feed":
+		feed = c.Str()
+	default:
+		c.Seek(start)
+		d.tick()
+		feed = d.s.feed
+		if isTicker(feed) {
+			return d.told(out)
 		}
 	}
 	if feed == nil {
@@ -88,10 +98,6 @@ func (d *contractDecoder) frame(out *source.Out) error {
 		err = d.change(out)
 	case feedTrade:
 		err = d.single(out)
-	case feedTicker, "ticker_lite":
-		if err = d.tick(); err == nil && d.s.symbol != nil {
-			d.tell(out)
-		}
 	case "book_snapshot":
 		err = d.snapshot(out)
 	case "trade_snapshot":
@@ -102,6 +108,10 @@ func (d *contractDecoder) frame(out *source.Out) error {
 		}
 		out.Heartbeat()
 	default:
+		if isTicker(feed) {
+			d.tick()
+			return d.told(out)
+		}
 		return fmt.Errorf("at byte %d: unknown feed %.40q", c.Offset(), feed)
 	}
 	if err != nil {
@@ -431,11 +441,9 @@ func (d *contractDecoder) response(in *source.Input, out *source.Out) error {
 		return each(c, func() error { return d.instrument(out) })
 	case "tickers":
 		return each(c, func() error {
-			err := d.tick()
-			if d.s.symbol = d.upper(d.s.symbol); err == nil {
-				d.tell(out)
-			}
-			return err
+			d.tick()
+			d.s.symbol = d.upper(d.s.symbol)
+			return d.tell(out)
 		})
 	case "candles":
 		return d.candles(path, out)

@@ -10,7 +10,7 @@ import (
 
 // tick is what the venue says of a product each second; null where it doesn't.
 type tick struct {
-	symbol                                           []byte
+	feed, symbol                                     []byte
 	ts, nextFunding                                  int64
 	bidPrice, bidAmount, askPrice, askAmount         market.Decimal
 	last, lastAmount, open, high, low, volume, quote market.Decimal
@@ -20,11 +20,13 @@ type tick struct {
 }
 
 // tick reads a ticker of the stream, its lite sister, or one of the list of all.
-func (d *contractDecoder) tick() error {
+func (d *contractDecoder) tick() {
 	c, s := &d.c, &d.s
 	*s = tick{nextFunding: market.None}
 	for c.Key() {
 		switch string(c.KeyBytes()) {
+		case "feed":
+			s.feed = c.Str()
 		case "product_id", "symbol":
 			s.symbol = c.Str()
 		case "time":
@@ -71,10 +73,16 @@ func (d *contractDecoder) tick() error {
 			c.Skip()
 		}
 	}
-	if s.symbol == nil {
-		return source.Lacks(c, "a ticker", "product_id")
+}
+
+func isTicker(feed []byte) bool { return string(feed) == feedTicker || string(feed) == "ticker_lite" }
+
+// told ends a frame that is a ticker.
+func (d *contractDecoder) told(out *source.Out) error {
+	if err := d.tell(out); err != nil {
+		return err
 	}
-	return c.Err()
+	return d.c.End()
 }
 
 func (d *contractDecoder) greeks() {
@@ -107,11 +115,14 @@ func (d *contractDecoder) greeks() {
 var fundingPer = []byte("1h")
 
 // tell emits the records of a ticker that are in use.
-func (d *contractDecoder) tell(out *source.Out) {
+func (d *contractDecoder) tell(out *source.Out) error {
 	s := &d.s
+	if err := d.c.Err(); err != nil || len(s.symbol) == 0 {
+		return source.Lacks(&d.c, "a ticker", "product_id")
+	}
 	m := contractMarket(s.symbol)
 	if m == market.MarketNone {
-		return
+		return nil
 	}
 	id := out.SymbolIn(m, s.symbol)
 	head := func(c market.Channel) market.Header {
@@ -147,6 +158,7 @@ func (d *contractDecoder) tell(out *source.Out) {
 			Delta: s.delta, Gamma: s.gamma, Vega: s.vega, Theta: s.theta, Rho: s.rho}
 		out.OptionSummary(&t)
 	}
+	return nil
 }
 
 // fund emits a funding rate. "If zero, field is not populated": a perpetual
