@@ -1,8 +1,8 @@
 package kraken
 
 import (
+	"bytes"
 	"encoding/json"
-	"strings"
 	"testing"
 
 	"github.com/marketprism/marketprism/sdk/market"
@@ -24,14 +24,11 @@ func TestMessages(t *testing.T) {
 			return market.MarketSpot, ""
 		},
 		Input: func(m *oracle.Message) source.Input {
-			if m.Request == "" {
-				return source.Input{Kind: source.InputText}
+			in := m.Input()
+			if bytes.Contains(in.URL, []byte("/derivatives/")) { // without a product there is no record
+				in.URL = append(in.URL, "?symbol=PI_XBTUSD"...)
 			}
-			_, path, _ := strings.Cut(m.Request, " ")
-			if strings.HasPrefix(path, "/derivatives/") { // the query isn't recorded; without a product there is no record
-				path += "?symbol=PI_XBTUSD"
-			}
-			return source.Input{Kind: source.InputHTTP, Status: 200, URL: []byte("https://api.example" + path)}
+			return in
 		},
 		Normalise: func(m *oracle.Message, e map[string]any) {
 			if s, ok := e["interval"].(string); ok { // minutes on the wire

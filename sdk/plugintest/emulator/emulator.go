@@ -38,7 +38,7 @@ import (
 // Options say what to emulate. The zero value of a field is its default.
 type Options struct {
 	Venue   string        // one of Venues
-	Market  market.Market // spot if none
+	Market  market.Market // the capture's if none, else spot
 	Listen  string        // address, 127.0.0.1:0
 	Seed    uint64
 	FirstID int64    // added to trade ids and sequences, for a venue that goes on where another one ended
@@ -172,7 +172,10 @@ func (o *Options) fill() error {
 	if !ok {
 		return fmt.Errorf("emulator: no venue %q; there are %v", o.Venue, Venues())
 	}
-	if o.Market == market.MarketNone {
+	if o.Market == market.MarketNone && o.Capture != "" {
+		o.Market = recordedMarket(o.Capture)
+	}
+	if o.Market == market.MarketNone || o.Market == market.MarketMixed {
 		o.Market = market.MarketSpot
 	}
 	if !v.has(o.Market) {
