@@ -30,6 +30,7 @@ source "kraken" "contracts" {
 
   channel "trades" {} # the last 100 come again on each subscription and fill what a reconnect missed
   channel "book" {}
+  channel "bbo" {} # of the book
   channel "ticker" {} # each second, with best bid and offer
   channel "funding" {} # relative, per hour
   channel "mark_price" {}
