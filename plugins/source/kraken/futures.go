@@ -63,7 +63,6 @@ func contractChannels() []source.ChannelSpec {
 	var ticks []source.ChannelSpec
 	for _, c := range []source.ChannelSpec{
 		contractStream(market.ChannelTicker, market.KindTicker, contracts...),
-		contractStream(market.ChannelFunding, market.KindFunding, market.MarketLinear, market.MarketInverse), // of perpetuals alone
 		contractStream(market.ChannelMarkPrice, market.KindMarkPrice, contracts...),
 		contractStream(market.ChannelIndexPrice, market.KindIndexPrice, contracts...),
 		contractStream(market.ChannelOpenInterest, market.KindOpenInterest, contracts...),
@@ -72,6 +71,9 @@ func contractChannels() []source.ChannelSpec {
 		c.StaleAfter = time.Minute
 		ticks = append(ticks, c)
 	}
+
+	// Of perpetuals alone: the silence of others says nothing.
+	funding := contractStream(market.ChannelFunding, market.KindFunding, market.MarketLinear, market.MarketInverse)
 
 	names := make([]string, len(contractIntervals))
 	for i := range contractIntervals {
@@ -87,5 +89,5 @@ func contractChannels() []source.ChannelSpec {
 
 	instruments := contractStream(market.ChannelInstruments, market.KindInstrument, contracts...)
 	instruments.Transport, instruments.PollEvery, instruments.PerMarket, instruments.Weight = source.Poll, time.Hour, true, 1
-	return append(ticks, trades, book, contractStream(market.ChannelLiquidations, market.KindLiquidation, contracts...), candles, instruments)
+	return append(ticks, funding, trades, book, contractStream(market.ChannelLiquidations, market.KindLiquidation, contracts...), candles, instruments)
 }

@@ -80,18 +80,17 @@ func (d *contractDecoder) frame(out *source.Out) error {
 	default:
 		c.Seek(start)
 		d.tick()
-		feed = d.s.feed
-		if isTicker(feed) {
+		if feed = d.s.feed; isTicker(feed) {
 			return d.told(out)
 		}
-	}
-	if feed == nil {
-		if err := c.End(); err != nil {
-			return err
+		if feed == nil {
+			if err := c.End(); err != nil {
+				return err
+			}
+			return fmt.Errorf("neither a feed's frame nor an answer")
 		}
-		return fmt.Errorf("neither a feed's frame nor an answer")
+		c.Seek(start)
 	}
-	c.Seek(start)
 	var err error
 	switch string(feed) {
 	case feedBook:
