@@ -197,7 +197,7 @@ func (d *contractDecoder) emit(k market.Kind, symbol []byte, seq, ts int64, out 
 }
 
 // conditions of a trade by its type, beside "fill".
-var conditions = [...]string{"liquidation", "termination", "assignment", "block", "partial"}
+var conditions = [...]string{"liquidation", "termination", "assignment", "block"}
 
 // condition is a type as records have it.
 func condition(typ []byte) []byte {
