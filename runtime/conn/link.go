@@ -132,6 +132,7 @@ type ack struct {
 	item
 	token string
 	due   time.Time
+	n     uint64 // of the frame on its connection
 }
 
 type letter struct {
