@@ -338,8 +338,8 @@ func playStale(b *bench) {
 }
 
 func needsHTTPSnapshot(b *bench) string {
-	if r := b.channel(book).Book; r == nil || r.Snapshot != source.SnapshotHTTP {
-		return b.man.Venue + "'s books need no requests"
+	if r := b.channel(book).Book; r == nil || r.Snapshot != source.SnapshotHTTP || r.Recovery == source.RecoverResubscribe {
+		return b.man.Venue + "'s books are mended without requests"
 	}
 	return ""
 }
