@@ -74,7 +74,7 @@ func TestGateSizes(t *testing.T) {
 }
 
 // TestGateRefuses: contracts of another endpoint, channels that a contract lacks,
-// unknown names, a feed that is subscribed already.
+// unknown names.
 func TestGateRefuses(t *testing.T) {
 	e := start(t, Options{Venue: "gateio", Market: market.MarketLinear, Rate: 100, Symbols: []string{"BTC-USDT-PERP", "ETH-USD1-PERP", "BTC-USDT-20301227"}})
 	c := dial(t, e, "/v4/ws/usdt")
