@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"strconv"
 
 	"github.com/marketprism/marketprism/sdk/jsonscan"
 	"github.com/marketprism/marketprism/sdk/market"
@@ -322,7 +323,7 @@ func (d *decoder) header(c market.Channel) market.Header {
 	return h
 }
 
-// symbolOf is the id of a symbol; without one it is that which was asked for.
+// symbolOf is the id of a symbol.
 func (d *decoder) symbolOf(symbol []byte, out *source.Out) market.InstrumentID {
 	return out.SymbolIn(d.m.family.market(symbol), symbol)
 }
@@ -379,25 +380,15 @@ var internal = []byte("internal")
 
 // numbers reads the numbers that a trade has in its market: "2390902-2390902".
 func (d *decoder) numbers(t *market.Trade, text []byte) {
-	var n [2]int64
-	at := 0
-	for i, b := range text {
-		switch {
-		case b == '-' && at == 0 && i > 0:
-			at = 1
-		case b-'0' <= 9 && n[at] < math.MaxInt64/10-1:
-			n[at] = n[at]*10 + int64(b-'0')
-		default:
-			d.c.Fail("a range is no two numbers")
-			return
-		}
-	}
-	if at == 0 || n[1] < n[0] {
+	from, to, _ := bytes.Cut(text, []byte{'-'})
+	first, err := strconv.ParseInt(string(from), 10, 64)
+	last, err2 := strconv.ParseInt(string(to), 10, 64)
+	if err != nil || err2 != nil || last < first {
 		d.c.Fail("a range is no two numbers")
 		return
 	}
-	if t.Seq = n[1]; n[0] != n[1] {
-		t.FirstID, t.LastID = n[0], n[1]
+	if t.Seq = last; first != last {
+		t.FirstID, t.LastID = first, last
 	}
 }
 
@@ -422,27 +413,40 @@ func (d *decoder) book(*source.Out) error {
 	b.Kind = market.KindBookDelta
 	symbol, first := d.m.symbol, market.None
 	for c.Key() {
-		switch string(c.KeyBytes()) {
-		case "s", "contract":
+		switch c.Key1() {
+		case 's':
 			symbol = c.Str()
-		case "U":
+		case 'U':
 			first = c.Int64()
-		case "u", "id", "lastUpdateId":
+		case 'u':
 			b.Seq = c.Int64()
-		case "b", "bids":
+		case 'b':
 			d.bids = d.levels(d.bids[:0])
-		case "a", "asks":
+		case 'a':
 			d.asks = d.levels(d.asks[:0])
-		case "t", "update":
-			b.Ts = moment(c)
-		case "full":
-			if c.Bool() {
-				b.Kind = market.KindBookSnapshot
-			}
-		case "l":
+		case 't':
+			b.Ts = source.Millis(c)
+		case 'l':
 			b.Depth = c.Int64()
 		default:
-			c.Skip()
+			switch string(c.KeyBytes()) {
+			case "full":
+				if c.Bool() {
+					b.Kind = market.KindBookSnapshot
+				}
+			case "contract":
+				symbol = c.Str()
+			case "id", "lastUpdateId":
+				b.Seq = c.Int64()
+			case "bids":
+				d.bids = d.levels(d.bids[:0])
+			case "asks":
+				d.asks = d.levels(d.asks[:0])
+			case "update":
+				b.Ts = moment(c)
+			default:
+				c.Skip()
+			}
 		}
 	}
 	if d.m.what == isBookV2 {
@@ -471,11 +475,9 @@ func feed(name []byte) (symbol []byte, depth int64) {
 	if !ok || i < 0 {
 		return name, market.None
 	}
-	for _, b := range rest[i+1:] {
-		if b-'0' > 9 || depth > market.MaxLevels {
-			return rest[:i], market.None
-		}
-		depth = depth*10 + int64(b-'0')
+	depth, err := strconv.ParseInt(string(rest[i+1:]), 10, 32)
+	if err != nil {
+		depth = market.None
 	}
 	return rest[:i], depth
 }
@@ -533,20 +535,20 @@ func (d *decoder) bbo(out *source.Out) error {
 	t := market.BBO{Header: d.header(market.ChannelBBO)}
 	var symbol []byte
 	for c.Key() {
-		switch string(c.KeyBytes()) {
-		case "t":
+		switch c.Key1() {
+		case 't':
 			t.Ts = source.Millis(c)
-		case "u":
+		case 'u':
 			t.Seq = c.Int64()
-		case "s":
+		case 's':
 			symbol = c.Str()
-		case "b":
+		case 'b':
 			t.BidPrice = source.DecimalOrNull(c)
-		case "B":
+		case 'B':
 			t.BidAmount = source.DecimalOrNull(c)
-		case "a":
+		case 'a':
 			t.AskPrice = source.DecimalOrNull(c)
-		case "A":
+		case 'A':
 			t.AskAmount = source.DecimalOrNull(c)
 		default:
 			c.Skip()
@@ -563,55 +565,5 @@ func (d *decoder) bbo(out *source.Out) error {
 	}
 	t.Instrument = d.symbolOf(symbol, out)
 	out.BBO(&t)
-	return nil
-}
-
-// candle decodes a candle, whose name is its length and its symbol: 1m_BTC_USDT.
-// Spot's v counts the quote currency beside a, which older frames don't have.
-func (d *decoder) candle(out *source.Out) error {
-	c := &d.c
-	t := market.Candle{Header: d.header(market.ChannelCandles), OpenTs: market.None, Trades: market.None}
-	var name []byte
-	var amount market.Decimal
-	for c.Key() {
-		switch string(c.KeyBytes()) {
-		case "t":
-			t.OpenTs = moment(c)
-		case "o":
-			t.Open = source.Decimal(c)
-		case "h":
-			t.High = source.Decimal(c)
-		case "l":
-			t.Low = source.Decimal(c)
-		case "c":
-			t.Close = source.Decimal(c)
-		case "v":
-			t.Volume = source.DecimalOrNull(c)
-		case "a":
-			amount = source.DecimalOrNull(c)
-		case "n":
-			name = c.Str()
-		case "w":
-			if c.Bool() {
-				t.Flags = market.FlagClosed
-			}
-		default:
-			c.Skip()
-		}
-	}
-	interval, symbol, ok := bytes.Cut(name, []byte{'_'})
-	if !ok || t.OpenTs == market.None || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() {
-		return source.Lacks(c, "a candle", "n, t, o, h, l or c")
-	}
-	long := length(interval)
-	if long == 0 {
-		return fmt.Errorf("at byte %d: a candle of the unknown length %.20q", c.Offset(), interval)
-	}
-	if d.m.family == ofSpot && !amount.IsNull() {
-		t.Volume, t.QuoteVolume = amount, t.Volume
-	}
-	t.Interval, t.CloseTs = interval, t.OpenTs+int64(long)
-	t.Instrument = d.symbolOf(symbol, out)
-	out.Candle(&t)
 	return nil
 }

@@ -3,8 +3,9 @@
 // of spot's API v3 are decoded too.
 //
 // manifest.go holds what the venue is, session.go what is sent to it, decode.go
-// and derivatives.go what it sends, responses.go what it answers to requests,
-// instruments.go its names and catalogues, legacy.go API v3 and retired channels.
+// frames, trades, books and quotes, states.go the other channels and answers
+// to subscriptions, responses.go answers to requests, instruments.go names and
+// catalogues, legacy.go API v3.
 package gateio
 
 import (
@@ -89,13 +90,10 @@ var intervals = []struct {
 	{"1h", time.Hour}, {"4h", 4 * time.Hour}, {"8h", 8 * time.Hour}, {"1d", 24 * time.Hour}, {"7d", 168 * time.Hour},
 }
 
-// Levels a side of the books: order book V2, whose feeds are sent each 20 and
-// each 100 ms, and what delivery contracts and options have.
+// Levels a side of order book V2, whose feeds are sent each 20 and each 100 ms.
 const (
-	fastLevels     = 50
-	deepLevels     = 400
-	deliveryLevels = 100
-	optionLevels   = 50
+	fastLevels = 50
+	deepLevels = 400
 )
 
 // underlyings are those that options exist of; they are listed by underlying.

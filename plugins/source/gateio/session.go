@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -91,72 +92,70 @@ func id(event, name string) uint32 {
 	return h.Sum32() &^ (1 << 31)
 }
 
+// inTickers are the channels that come with tickers beside the ticker.
+var inTickers = map[market.Market][]market.Channel{
+	market.MarketLinear:  {market.ChannelFunding, market.ChannelMarkPrice, market.ChannelIndexPrice, market.ChannelOpenInterest},
+	market.MarketInverse: {market.ChannelFunding, market.ChannelMarkPrice, market.ChannelIndexPrice, market.ChannelOpenInterest},
+	market.MarketOption:  {market.ChannelMarkPrice, market.ChannelIndexPrice, market.ChannelOpenInterest, market.ChannelOptions},
+}
+
 // requests are those that a subscription needs.
 func requests(m market.Market, sub source.Subscription) ([]request, error) {
-	family, tickers := familyFutures, "tickers"
+	family, tickers, candles := familyFutures+".", "tickers", "candlesticks"
+	perpetual := false
 	switch m {
 	case market.MarketSpot:
-		family = familySpot
+		family = familySpot + "."
 	case market.MarketOption:
-		family, tickers = familyOptions, "contract_tickers"
+		family, tickers, candles = familyOptions+".", "contract_tickers", "contract_candlesticks"
+	default:
+		perpetual = !delivered(sub.Symbol)
 	}
 	one := func(name string, payload ...string) ([]request, error) {
-		return []request{{Channel: family + "." + name, Payload: payload}}, nil
+		return []request{{Channel: family + name, Payload: payload}}, nil
 	}
-	switch sub.Channel {
-	case market.ChannelTrades:
+	switch c := sub.Channel; {
+	case c == market.ChannelTrades:
 		return one("trades", sub.Symbol)
-	case market.ChannelBook:
-		switch {
-		case m == market.MarketOption:
-			return one("order_book_update", sub.Symbol, "100ms", strconv.Itoa(optionLevels))
-		case m != market.MarketSpot && delivered(sub.Symbol):
-			return one("order_book_update", sub.Symbol, "100ms", strconv.Itoa(deliveryLevels))
-		}
+	case c == market.ChannelBook && (perpetual || m == market.MarketSpot):
 		levels := deepLevels
 		if n := sub.Config.Int("depth"); n > 0 && n <= fastLevels {
 			levels = fastLevels
 		}
 		return one("obu", "ob."+sub.Symbol+"."+strconv.Itoa(levels))
-	case market.ChannelBBO:
+	case c == market.ChannelBook:
+		return one("order_book_update", sub.Symbol, "100ms", strconv.Itoa(updateLevels(m)))
+	case c == market.ChannelBBO:
 		return one("book_ticker", sub.Symbol)
-	case market.ChannelTicker:
+	case c == market.ChannelTicker || slices.Contains(inTickers[m], c):
 		return one(tickers, sub.Symbol)
-	case market.ChannelCandles:
+	case c == market.ChannelLiquidations && family == familyFutures+".":
+		return one("public_liquidates", sub.Symbol)
+	case c == market.ChannelLongShortRatio && family == familyFutures+".":
+		return one("contract_stats", sub.Symbol, "1m")
+	case c == market.ChannelCandles:
 		list := sub.Config.Strings("intervals")
 		if len(list) == 0 {
 			list = []string{"1m"}
-		}
-		name := "candlesticks"
-		if m == market.MarketOption {
-			name = "contract_candlesticks"
 		}
 		var all []request
 		for _, i := range list {
 			if length([]byte(i)) == 0 {
 				return nil, fmt.Errorf("gateio: no candles of %q", i)
 			}
-			all = append(all, request{Channel: family + "." + name, Payload: []string{i, sub.Symbol}})
+			all = append(all, request{Channel: family + candles, Payload: []string{i, sub.Symbol}})
 		}
 		return all, nil
 	}
-	switch m {
-	case market.MarketLinear, market.MarketInverse:
-		switch sub.Channel {
-		case market.ChannelFunding, market.ChannelMarkPrice, market.ChannelIndexPrice, market.ChannelOpenInterest:
-			return one(tickers, sub.Symbol)
-		case market.ChannelLiquidations:
-			return one("public_liquidates", sub.Symbol)
-		case market.ChannelLongShortRatio:
-			return one("contract_stats", sub.Symbol, "1m")
-		}
-	case market.MarketOption:
-		switch sub.Channel {
-		case market.ChannelMarkPrice, market.ChannelIndexPrice, market.ChannelOpenInterest, market.ChannelOptions:
-			return one(tickers, sub.Symbol)
-		}
-	}
 	return nil, fmt.Errorf("gateio: channel %s of %s is no stream", sub.Channel, sub.Symbol)
+}
+
+// updateLevels are those of the books that begin with a requested one.
+func updateLevels(m market.Market) int {
+	if m == market.MarketOption {
+		return 50
+	}
+	return 100
 }
 
 // Requests renders catalogues, book snapshots, and the newest trades.
@@ -180,17 +179,14 @@ func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 	}
 	var all []source.Request
 	for _, sub := range r.Subs {
-		path, name, limit := products(r.Market, sub.Symbol), "?contract=", "&limit=100"
-		switch r.Market {
-		case market.MarketSpot:
+		path, name := products(r.Market, sub.Symbol), "?contract="
+		if r.Market == market.MarketSpot {
 			name = "?currency_pair="
-		case market.MarketOption:
-			limit = "&limit=" + strconv.Itoa(optionLevels)
 		}
 		symbol := name + url.QueryEscape(sub.Symbol)
 		switch {
 		case r.Purpose == source.PurposeSnapshot && sub.Channel == market.ChannelBook:
-			all = append(all, get(path+"/order_book"+symbol+limit+"&with_id=true"))
+			all = append(all, get(fmt.Sprintf("%s/order_book%s&limit=%d&with_id=true", path, symbol, updateLevels(r.Market))))
 		case r.Purpose == source.PurposeHistory && sub.Channel == market.ChannelTrades:
 			all = append(all, get(path+"/trades"+symbol+"&limit=1000"))
 		default:
@@ -202,14 +198,12 @@ func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 
 // products is the path of what a symbol is one of.
 func products(m market.Market, symbol string) string {
+	settle := "usdt"
 	switch {
 	case m == market.MarketSpot:
 		return "spot"
 	case m == market.MarketOption:
 		return "options"
-	}
-	settle := "usdt"
-	switch {
 	case m == market.MarketInverse:
 		settle = "btc"
 	case strings.HasSuffix(symbol, "_USD1"):

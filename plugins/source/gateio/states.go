@@ -20,6 +20,57 @@ func length(name []byte) time.Duration {
 	return 0
 }
 
+// candle decodes a candle, whose name is its length and its symbol: 1m_BTC_USDT.
+// Spot's a counts the base currency and v the quote currency; frames from before
+// 2022 have v alone, which is passed on as their volume.
+func (d *decoder) candle(out *source.Out) error {
+	c := &d.c
+	t := market.Candle{Header: d.header(market.ChannelCandles), OpenTs: market.None, Trades: market.None}
+	var name []byte
+	var amount market.Decimal
+	for c.Key() {
+		switch c.Key1() {
+		case 't':
+			t.OpenTs = moment(c)
+		case 'o':
+			t.Open = source.Decimal(c)
+		case 'h':
+			t.High = source.Decimal(c)
+		case 'l':
+			t.Low = source.Decimal(c)
+		case 'c':
+			t.Close = source.Decimal(c)
+		case 'v':
+			t.Volume = source.DecimalOrNull(c)
+		case 'a':
+			amount = source.DecimalOrNull(c)
+		case 'n':
+			name = c.Str()
+		case 'w':
+			if c.Bool() {
+				t.Flags = market.FlagClosed
+			}
+		default:
+			c.Skip()
+		}
+	}
+	interval, symbol, ok := bytes.Cut(name, []byte{'_'})
+	if !ok || t.OpenTs == market.None || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() {
+		return source.Lacks(c, "a candle", "n, t, o, h, l or c")
+	}
+	long := length(interval)
+	if long == 0 {
+		return fmt.Errorf("at byte %d: a candle of the unknown length %.20q", c.Offset(), interval)
+	}
+	if d.m.family == ofSpot && !amount.IsNull() {
+		t.Volume, t.QuoteVolume = amount, t.Volume
+	}
+	t.Interval, t.CloseTs = interval, t.OpenTs+int64(long)
+	t.Instrument = d.symbolOf(symbol, out)
+	out.Candle(&t)
+	return nil
+}
+
 // ticker decodes a ticker; contracts' carry five channels.
 func (d *decoder) ticker(out *source.Out) error {
 	c := &d.c
