@@ -1,7 +1,6 @@
 package gateio
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/marketprism/marketprism/sdk/market"
@@ -16,18 +15,15 @@ func TestMessages(t *testing.T) {
 		Venue:  "gateio",
 		Market: func(*oracle.Message) (market.Market, string) { return market.MarketMixed, "" }, // channels and symbols say it
 		Input: func(m *oracle.Message) source.Input {
-			path := ""
 			switch {
-			case m.Request != "": // "GET /api/v4/spot/order_book", without the query it was sent with
-				_, path, _ = strings.Cut(m.Request, " ")
 			case m.Channel == "l2_snapshot" && m.Market == "spot":
-				path = "/api/v4/spot/order_book"
+				m.Request = "GET /api/v4/spot/order_book"
 			case m.Channel == "l2_snapshot":
-				path = "/api/v4/futures/usdt/order_book"
-			default:
-				return source.Input{Kind: source.InputText}
+				m.Request = "GET /api/v4/futures/usdt/order_book"
 			}
-			return source.Input{Kind: source.InputHTTP, Status: 200, URL: []byte("https://api.example" + path + "?contract=UNKNOWN_USDT")}
+			in := m.Input()
+			in.URL = append(in.URL, "?contract=UNKNOWN_USDT"...)
+			return in
 		},
 	}.Run(t, New())
 }
