@@ -18,11 +18,11 @@ func TestMessages(t *testing.T) {
 		Venue:  "bitget",
 		Market: func(*oracle.Message) (market.Market, string) { return market.MarketMixed, "" }, // frames and paths say it
 		Input: func(m *oracle.Message) source.Input {
-			if m.Request == "" {
-				return source.Input{Kind: source.InputText}
+			in := m.Input()
+			if in.Kind == source.InputHTTP { // some answers don't name their symbol
+				in.URL = append(in.URL, "?symbol=UNKNOWN"...)
 			}
-			_, path, _ := strings.Cut(m.Request, " ") // "GET /api/v2/spot/market/fills", without the query it was sent with
-			return source.Input{Kind: source.InputHTTP, Status: 200, URL: []byte("https://api.example" + path + "?symbol=UNKNOWN")}
+			return in
 		},
 		Normalise: func(_ *oracle.Message, e map[string]any) {
 			if s, ok := e["interval"].(string); ok { // one name for all venues

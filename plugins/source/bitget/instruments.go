@@ -56,9 +56,7 @@ func parse(m market.Market, symbol string) (n market.Name) {
 		case s == "SPBL" || s == "UMCBL" || s == "DMCBL" || s == "CMCBL" || s == "CM": // a product
 		case m != market.MarketSpot && day != "":
 			n.End = day
-		case len(parts) == 2 && n.Quote == "":
-			n.Base, n.Quote = parts[0], s
-		case len(parts) == 2 && m == market.MarketSpot: // the first half ends like a pair: BTCB_USDT
+		case len(parts) == 2 && (n.Quote == "" || m == market.MarketSpot): // STETH_USDT begins like a pair
 			n.Base, n.Quote = parts[0], s
 		default:
 			return market.Name{}
@@ -137,8 +135,11 @@ func (d *decoder) listing(out *source.Out) error {
 	if symbol == nil || len(r.Base) == 0 || len(r.Quote) == 0 {
 		return source.Lacks(&d.c, "an instrument", "symbol, baseCoin or quoteCoin")
 	}
-	m := d.m.market
 	symbol = d.native(symbol)
+	m := d.m.market
+	if m == market.MarketNone {
+		m = d.marketOf(d.m.product, symbol)
+	}
 	n := parse(m, string(symbol))
 	if m == market.MarketSpot { // the catalogue knows where the base ends
 		n.Base, n.Quote = strings.ToUpper(string(r.Base)), strings.ToUpper(string(r.Quote))

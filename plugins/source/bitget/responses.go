@@ -52,9 +52,6 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 	one := (*decoder).listing
 	switch name := string(path[bytes.LastIndexByte(path, '/')+1:]); name {
 	case "symbols", "products", "contracts":
-		if m.market == market.MarketNone {
-			m.market = d.marketOf(m.product, nil)
-		}
 	case "fills", "fills-history":
 		one = (*decoder).trade
 	case "orderbook", "merge-depth":
