@@ -28,7 +28,6 @@ type message struct {
 	product, channel, symbol []byte
 	interval                 []byte // of candles
 	action                   []byte // snapshot or update
-	unified                  bool   // of API v3
 	market                   market.Market
 	ts                       int64 // of sending
 	origin                   market.Origin
@@ -77,7 +76,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	c.Reset(frame)
 	c.Object()
 	start := c.Mark()
-	*m = message{}
+	*m = message{ts: sent(frame)}
 	var data jsonscan.Mark
 	waiting, done := false, false
 	for c.Key() {
@@ -89,7 +88,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		case "ts":
 			m.ts = source.Millis(c)
 		case "data":
-			if m.action == nil || m.channel == nil || m.timed() {
+			if m.action == nil || m.channel == nil || m.ts == 0 && m.timed() {
 				data, waiting = c.Mark(), true
 				continue
 			}
@@ -118,8 +117,27 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	return nil
 }
 
-// timed data has no times of its own: the frame's stands behind it.
-func (m *message) timed() bool { return m.unified || bytes.HasPrefix(m.channel, candle) }
+// timed data may have no times of its own, but the frame's.
+func (m *message) timed() bool {
+	return string(m.channel) == "ticker" || string(m.channel) == "kline" || bytes.HasPrefix(m.channel, candle)
+}
+
+// sent reads the time that a frame ends with, for what needs it stands before:
+// ,"ts":1789456511968}. Where the end is another, it is read when it is come to.
+func sent(frame []byte) int64 {
+	const digits = 13
+	if n := len(frame) - digits - 1; n > 5 && frame[len(frame)-1] == '}' && string(frame[n-5:n]) == `"ts":` {
+		ms := int64(0)
+		for _, c := range frame[n : n+digits] {
+			if c -= '0'; c > 9 {
+				return 0
+			}
+			ms = ms*10 + int64(c)
+		}
+		return ms * 1_000_000
+	}
+	return 0
+}
 
 var candle = []byte("candle")
 
@@ -132,10 +150,8 @@ func (d *decoder) arg(c *jsonscan.Cursor) {
 		switch string(c.KeyBytes()) {
 		case "instType":
 			m.product = c.Str()
-		case "channel":
+		case "channel", "topic":
 			m.channel = c.Str()
-		case "topic":
-			m.channel, m.unified = c.Str(), true
 		case "instId", "symbol":
 			m.symbol = c.Str()
 		case "interval":
@@ -171,7 +187,7 @@ func (d *decoder) id(symbol []byte, out *source.Out) market.InstrumentID {
 	if m == market.MarketNone {
 		m = d.marketOf(d.m.product, symbol)
 	}
-	if m != market.MarketSpot {
+	if m == market.MarketInverse {
 		symbol = bytes.TrimSuffix(symbol, unifiedCoin)
 	}
 	return out.SymbolIn(m, symbol)
@@ -183,7 +199,8 @@ var unifiedCoin = []byte("_CM")
 // data decodes a stream's data, which is due.
 func (d *decoder) data(out *source.Out) error {
 	m := &d.m
-	if m.origin == market.OriginLive && string(m.action) == "snapshot" && !bytes.HasPrefix(m.channel, []byte("books")) {
+	m.market = d.marketOf(m.product, m.symbol)
+	if string(m.action) == "snapshot" && !bytes.HasPrefix(m.channel, []byte("books")) {
 		m.origin = market.OriginHistory // what happened before the subscription
 	}
 	switch string(m.channel) {
