@@ -55,28 +55,28 @@ type link struct {
 	login *sign.Session
 
 	// Control: of run's goroutine.
-	url        string    // rendered
-	expires    time.Time // the certificate
-	queue      []item
-	ready      map[string]bool // Await tokens that came
-	acks       map[string][]*ack
-	unacked    int
-	active     map[subKey]bool
-	rejected   map[subKey]bool
-	rendered   chan rendering
-	rendering  bool // one is on its way
-	scripted   time.Time
-	told       bool            // the slot knows that we are ready
-	announced  bool            // EventSubscribed was given
-	added      map[subKey]bool // since then, and not acknowledged yet
-	data       time.Time       // control saw the first data
-	stale      time.Duration
-	paid       bool      // the first message's place in the budget is taken
-	settling   bool      // settle was set
-	rotates    time.Time // when it is to be replaced for its age; zero: never
-	renewals   []renewal
-	messages   *window
-	subscribes *window // of those
+	url       string    // rendered
+	expires   time.Time // the certificate
+	queue     []item
+	ready     map[string]bool // Await tokens that came
+	acks      map[string][]*ack
+	unacked   int
+	active    map[subKey]bool
+	rejected  map[subKey]bool
+	rendered  chan rendering
+	rendering bool // one is on its way
+	scripted  time.Time
+	told      bool            // the slot knows that we are ready
+	announced bool            // EventSubscribed was given
+	added     map[subKey]bool // since then, and not acknowledged yet
+	data      time.Time       // control saw the first data
+	stale     time.Duration
+	paid      bool      // the first message's place in the budget is taken
+	settling  bool      // settle was set
+	rotates   time.Time // when it is to be replaced for its age; zero: never
+	renewals  []renewal
+	messages  *window
+	requests  *window // of those, the ones that subscribe
 
 	// reader
 	buf       []byte // lent's
@@ -347,7 +347,7 @@ func (l *link) attempt(way *way, host string) error {
 		l.messages = newWindow(r)
 	}
 	if r := l.ep.Subscribes; r.N > 0 && r.Per > 0 {
-		l.subscribes = newWindow(r)
+		l.requests = newWindow(r)
 	}
 	left := func(now time.Time) bool { return l.slot.board.left(now, l.address) }
 	queue := f.set.Budgets.admission(way, host, f.set.Spec.Connects)
