@@ -163,7 +163,7 @@ func (d *decoder) arg(c *jsonscan.Cursor) {
 // marketOf is that of a product. API v1 has one for all contracts.
 func (d *decoder) marketOf(product, symbol []byte) market.Market {
 	switch string(product) {
-	case "SPOT", "spot", "sp", "SP":
+	case "SPOT", "spot", "sp", "SP", "MARGIN":
 		return market.MarketSpot
 	case "USDT-FUTURES", "USDC-FUTURES", "usdt-futures", "usdc-futures":
 		return market.MarketLinear
@@ -210,7 +210,7 @@ func (d *decoder) data(out *source.Out) error {
 		return d.list(out, (*decoder).book)
 	case feedOne:
 		return d.list(out, (*decoder).bbo)
-	case "ticker":
+	case "ticker", "index-price": // of pairs with margin
 		m.origin = market.OriginLive // each is whole
 		return d.list(out, (*decoder).ticker)
 	case "kline":

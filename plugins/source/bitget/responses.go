@@ -56,10 +56,8 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 		one = (*decoder).trade
 	case "orderbook", "merge-depth":
 		m.channel, one = []byte(feedBooks), (*decoder).book
-	case "ticker", "tickers", "symbol-price":
+	case "ticker", "tickers", "symbol-price", "current-fund-rate", "history-fund-rate":
 		one = (*decoder).ticker
-	case "current-fund-rate", "history-fund-rate":
-		one = (*decoder).funding
 	case "account-long-short", "position-long-short":
 		m.channel = []byte(name)
 		return d.ratios(out)
@@ -85,40 +83,21 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 func (d *decoder) interest(out *source.Out) error {
 	c := &d.c
 	var list jsonscan.Mark
-	have, ts := false, int64(0)
+	have := false
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "openInterestList", "list":
 			list, have = c.Mark(), true
 		case "ts":
-			ts = source.Millis(c)
+			d.m.ts = source.Millis(c)
 		}
 	}
 	end := c.Mark()
-	if !have || ts == 0 {
-		return source.Lacks(c, "an open interest", "list or ts")
+	if !have {
+		return source.Lacks(c, "an open interest", "list")
 	}
 	c.Seek(list)
-	c.Array()
-	for c.Elem() {
-		t := market.OpenInterest{Header: source.Header(market.ChannelOpenInterest)}
-		var symbol []byte
-		c.Object()
-		for c.Key() {
-			switch string(c.KeyBytes()) {
-			case "symbol":
-				symbol = c.Str()
-			case "size", "openInterest":
-				t.Amount = source.Decimal(c)
-			}
-		}
-		if symbol == nil || t.Amount.IsNull() {
-			return source.Lacks(c, "an open interest", "symbol or size")
-		}
-		t.Ts, t.Instrument = ts, d.id(symbol, out)
-		out.OpenInterest(&t)
-	}
-	if err := c.Err(); err != nil {
+	if err := d.list(out, (*decoder).ticker); err != nil {
 		return err
 	}
 	c.Seek(end)

@@ -1,7 +1,7 @@
 package bitget
 
 import (
-	"time"
+	"strconv"
 
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
@@ -21,13 +21,12 @@ func (d *decoder) millisOrNone() int64 {
 
 // state is what a ticker of a contract says beside the ticker.
 type state struct {
-	mark, index, interest market.Decimal
-	rate                  market.Decimal
-	next                  int64
+	mark, index, interest, rate, hours market.Decimal
+	next                               int64
 }
 
 // ticker decodes a ticker, which carries five channels, with the members of API
-// v2 and v3.
+// v2 and v3, and what answers to requests say of one of them alone.
 func (d *decoder) ticker(out *source.Out) error {
 	c := &d.c
 	t := market.Ticker{Header: source.Header(market.ChannelTicker), Trades: market.None}
@@ -65,9 +64,13 @@ func (d *decoder) ticker(out *source.Out) error {
 			s.index = source.DecimalOrNull(c)
 		case "fundingRate":
 			s.rate = source.DecimalOrNull(c)
-		case "nextFundingTime":
+		case "nextFundingTime", "nextUpdate":
 			s.next = d.millisOrNone()
-		case "holdingAmount", "openInterest":
+		case "fundingRateInterval":
+			s.hours = source.DecimalOrNull(c)
+		case "fundingTime": // of a rate that was paid
+			t.Ts, t.Origin = source.Millis(c), market.OriginBackfill
+		case "holdingAmount", "openInterest", "size":
 			s.interest = source.DecimalOrNull(c)
 		default:
 			d.tickerV1(key, &t, &s)
@@ -103,6 +106,10 @@ func (d *decoder) states(t *market.Ticker, s *state, out *source.Out) {
 	}
 	if d.use[market.ChannelFunding] && !s.rate.IsNull() {
 		r := market.Funding{Header: head, Rate: s.rate, NextTs: s.next}
+		if n, ok := s.hours.Rescale(0); ok && n > 0 && n < 100 {
+			d.text = append(strconv.AppendInt(d.text[:0], n, 10), 'h')
+			r.Interval = d.text
+		}
 		r.Channel = market.ChannelFunding
 		out.Funding(&r)
 	}
@@ -111,40 +118,4 @@ func (d *decoder) states(t *market.Ticker, s *state, out *source.Out) {
 		r.Channel = market.ChannelOpenInterest
 		out.OpenInterest(&r)
 	}
-}
-
-// funding decodes a rate that was asked for, one that was paid, or when the next
-// one is due.
-func (d *decoder) funding(out *source.Out) error {
-	c := &d.c
-	t := market.Funding{Header: source.Header(market.ChannelFunding), NextTs: market.None}
-	var symbol []byte
-	var hours market.Decimal
-	for c.Key() {
-		switch string(c.KeyBytes()) {
-		case "symbol":
-			symbol = c.Str()
-		case "fundingRate":
-			t.Rate = source.DecimalOrNull(c)
-		case "fundingRateInterval":
-			hours = source.DecimalOrNull(c)
-		case "nextUpdate":
-			t.NextTs = d.millisOrNone()
-		case "fundingTime":
-			t.Ts, t.Origin = source.Millis(c), market.OriginBackfill
-		}
-	}
-	if symbol == nil || t.Rate.IsNull() {
-		return source.Lacks(&d.c, "a funding rate", "symbol or fundingRate")
-	}
-	if t.Ts == 0 {
-		t.Ts = d.m.ts
-	}
-	if n, ok := hours.Rescale(0); ok && !hours.IsNull() && n > 0 && n <= 24 {
-		d.text = append(d.text[:0], (time.Duration(n) * time.Hour).String()...)
-		t.Interval = d.text[:len(d.text)-len("0m0s")]
-	}
-	t.Instrument = d.id(symbol, out)
-	out.Funding(&t)
-	return nil
 }
