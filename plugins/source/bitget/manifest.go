@@ -74,8 +74,10 @@ func endpoint(class, url string) source.Endpoint {
 		Class: class, URL: url,
 		MaxSubscriptions: 49, // 1,000 at most, but "we highly recommend" fewer than 50
 		// "up to 10 messages per second", pings among them; who sends more is cut off
-		// and may be shut out. Apart from that "240 subscription requests/Hour".
-		Messages: source.Rate{N: 10, Per: time.Second}, Subscribes: source.Rate{N: 240, Per: time.Hour},
+		// and may be shut out. They leave one by one and somewhat slower, for two
+		// bursts of ten that are a second apart here may be less there. Apart from
+		// that "240 subscription requests/Hour".
+		Messages: source.Rate{N: 1, Per: 125 * time.Millisecond}, Subscribes: source.Rate{N: 240, Per: time.Hour},
 		MaxFrameSent: 4096, // "cannot exceed 4096 bytes at a time"
 		MaxAge:       24 * time.Hour,
 		// "ping" each 30 s, "pong" is the answer; a connection without a ping is cut
