@@ -14,6 +14,7 @@ import (
 	"github.com/marketprism/marketprism/plugins/source/coinbase"
 	"github.com/marketprism/marketprism/plugins/source/deribit"
 	"github.com/marketprism/marketprism/plugins/source/kraken"
+	"github.com/marketprism/marketprism/plugins/source/kucoin"
 	"github.com/marketprism/marketprism/plugins/source/okx"
 	"github.com/marketprism/marketprism/sdk/serve"
 	"github.com/marketprism/marketprism/sdk/sink"
@@ -30,6 +31,7 @@ var (
 		"coinbase":  coinbase.New,
 		"deribit":   deribit.New,
 		"kraken":    kraken.New,
+		"kucoin":    kucoin.New,
 		"okcoin":    okx.NewOkcoin,
 		"okx":       okx.New,
 	}

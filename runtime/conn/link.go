@@ -518,7 +518,7 @@ func (l *link) dial(way *way, st *source.Dial) error {
 			if rerr := f.refusal(way, a, l.num, time.Now()); rerr != nil {
 				return unopened{rerr, connectStatus}
 			}
-			if st.Sign != nil && resp.StatusCode == http.StatusUnauthorized {
+			if st.Sign != nil && f.set.Credentials != nil && resp.StatusCode == http.StatusUnauthorized {
 				return unopened{l.error(fault.Stop, "%s: the venue refuses the login: HTTP %s: %s; look at the source's credentials block", shown, resp.Status, excerpt(body)), connectStatus}
 			}
 			return unopened{l.errorf("%s: handshake: HTTP %s: %s", shown, resp.Status, excerpt(body)), connectStatus}

@@ -129,7 +129,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 				return d.answer(out)
 			}
 			had = true
-			if waiting = m.what == topicNone || m.what < proBook && m.subject == nil; waiting {
+			if waiting = m.what == topicNone || m.what == oldBest && m.subject == nil; waiting {
 				data = c.Mark()
 				continue
 			}

@@ -12,6 +12,7 @@
 package kucoin
 
 import (
+	"slices"
 	"time"
 
 	"github.com/marketprism/marketprism/sdk/market"
@@ -108,13 +109,15 @@ var (
 	everywhere = []market.Market{market.MarketSpot, market.MarketLinear, market.MarketInverse}
 )
 
+type interval struct {
+	name, native string
+	minutes      int64 // 0: a month
+	on           []market.Market
+}
+
 // intervals are the candles, by the venue's name and in contracts' minutes.
 // Those of 6 hours are of spot, those of 5 minutes and a month of contracts.
-var intervals = []struct {
-	name, native string
-	minutes      int64
-	on           []market.Market
-}{
+var intervals = []interval{
 	{"1m", "1min", 1, everywhere}, {"3m", "3min", 3, everywhere}, {"5m", "5min", 5, contracts}, {"15m", "15min", 15, everywhere},
 	{"30m", "30min", 30, everywhere}, {"1h", "1hour", 60, everywhere}, {"2h", "2hour", 120, everywhere}, {"4h", "4hour", 240, everywhere},
 	{"6h", "6hour", 360, spot}, {"8h", "8hour", 480, everywhere}, {"12h", "12hour", 720, everywhere}, {"1d", "1day", 1440, everywhere},
@@ -135,7 +138,7 @@ func candles(ms []market.Market) source.ChannelSpec {
 	s := stream(market.ChannelCandles, ms, market.KindCandle)
 	var names []string
 	for _, i := range intervals {
-		if contains(i.on, ms[0]) {
+		if slices.Contains(i.on, ms[0]) {
 			names = append(names, i.name)
 		}
 	}
