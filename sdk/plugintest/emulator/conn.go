@@ -40,6 +40,7 @@ type Conn struct {
 	sub    []*stream // under Emulator.mu
 	how    uint8     // variant of its frames, fixed by its URL
 	path   string
+	binary bool   // its text goes out in binary frames
 	src    string // address without port
 	opened time.Time
 	gone   bool // under Emulator.mu: streams are given up, none is taken any more
@@ -215,7 +216,11 @@ func (c *Conn) pause(d time.Duration) bool {
 
 // frame enters a text frame in the ledger and queues it. now is its time.
 func (c *Conn) frame(now int64, about About, flags EntryFlags, p []byte) {
-	c.put(opText, now, about, flags, p)
+	op := byte(opText)
+	if c.binary {
+		op = opBinary
+	}
+	c.put(op, now, about, flags, p)
 }
 
 func (c *Conn) put(op byte, now int64, about About, flags EntryFlags, p []byte) {
