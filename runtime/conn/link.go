@@ -375,7 +375,7 @@ func (l *link) error(k fault.Kind, format string, args ...any) error {
 
 // session asks for the script until each of its requests has a reply.
 func (l *link) session(subs []source.Subscription) (source.Script, error) {
-	req := source.SessionRequest{Market: l.f.set.Spec.Market, Class: l.ep.Class, Endpoint: l.address, Subscriptions: subs, Config: l.f.set.Config}
+	req := source.SessionRequest{Market: l.f.set.Spec.Market, Class: l.ep.Class, Endpoint: l.address, Base: l.f.base(), Subscriptions: subs, Config: l.f.set.Config}
 	for range 8 {
 		script, err := l.f.set.Renderer.Session(l.ctx, req)
 		if err != nil {

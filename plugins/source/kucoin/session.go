@@ -53,13 +53,20 @@ func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
 		if n := topicCount(subscribe); n > maxTopics {
 			return source.Script{}, fmt.Errorf("kucoin: one connection would have %d topics, the venue takes %d; subscribe fewer lengths of candles", n, maxTopics)
 		}
-		steps = []source.Step{{Request: &source.Request{Method: "POST", URL: p.base(r.Market) + bullet, Weight: 10, Sign: conceal}}}
+		base := r.Base
+		if base == "" {
+			base = p.spec(r.Market).HTTP[0]
+		}
+		steps = []source.Step{{Request: &source.Request{Method: "POST", URL: base + bullet, Weight: 10, Sign: conceal}}}
 		if len(r.Replies) == 0 {
 			return source.Script{Steps: steps}, nil
 		}
-		address, every, err := granted(r.Replies[0].Body, r.Endpoint)
+		address, every, err := granted(r.Replies[0].Body)
 		if err != nil {
 			return source.Script{}, fmt.Errorf("kucoin: answer to %s: %w", bullet, err)
+		}
+		if address == "" || r.Endpoint != p.spec(r.Market).Endpoints[0].URL { // the user names another server
+			address = r.Endpoint
 		}
 		steps = append(steps, source.Step{Dial: &source.Dial{URL: address + "?token=${kept:token}", Sign: &source.Sign{}}})
 		if every > 0 && every < heartbeat.Every {
@@ -73,8 +80,9 @@ func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
 // bullet is the request that grants a token.
 const bullet = "/api/v1/bullet-public"
 
-// granted reads which server a token is for and how often it wants to be pinged.
-func granted(body []byte, endpoint string) (address string, every time.Duration, err error) {
+// granted reads which server a token is for, "" if none is named, and how often
+// it wants to be pinged.
+func granted(body []byte) (address string, every time.Duration, err error) {
 	var r struct {
 		Code string
 		Msg  string
@@ -91,7 +99,6 @@ func granted(body []byte, endpoint string) (address string, every time.Duration,
 	if r.Code != codeOK {
 		return "", 0, fmt.Errorf("code %.20q: %.200s", r.Code, r.Msg)
 	}
-	address = endpoint
 	for _, s := range r.Data.InstanceServers {
 		if strings.HasPrefix(s.Endpoint, "wss://") && !strings.ContainsAny(s.Endpoint, "?#") {
 			address, every = s.Endpoint, time.Duration(min(max(s.PingInterval, 0), 600_000))*time.Millisecond
@@ -113,14 +120,9 @@ func topicCount(frames []source.Frame) (n int) {
 	return n
 }
 
-// base is where a market's requests go.
-func (p *plugin) base(m market.Market) string {
-	for i := range p.manifest.Markets {
-		if p.manifest.Markets[i].Market == m {
-			return p.manifest.Markets[i].HTTP[0]
-		}
-	}
-	return p.manifest.Markets[0].HTTP[0]
+func (p *plugin) spec(m market.Market) *source.MarketSpec {
+	i := slices.Index(everywhere, m)
+	return &p.manifest.Markets[max(i, 0)]
 }
 
 // Frames renders requests. On the classic socket one names up to 100 symbols of a
@@ -268,7 +270,7 @@ func topics(m market.Market, sub source.Subscription) ([]string, error) {
 func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 	base := r.Base
 	if base == "" {
-		base = p.base(r.Market)
+		base = p.spec(r.Market).HTTP[0]
 	}
 	if r.Purpose == source.PurposeInstruments || r.Purpose == source.PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments {
 		if r.Market == market.MarketSpot {

@@ -75,8 +75,8 @@ func (d *kucoin) request(r *http.Request) (data any, why string) {
 	return nil, "no such request"
 }
 
-// grant gives a token, with characters that an address has to escape, and a
-// server. Who connects somewhere else keeps its path and query.
+// grant gives a token, with characters that an address has to escape, and the
+// venue's server: who was told to connect here does so all the same.
 func (d *kucoin) grant() obj {
 	token := fmt.Sprintf("emulated+token/%d_%016x==.%x==", len(d.tokens)+1, Hash(fmt.Append(nil, d.e.opt.Seed, len(d.tokens))), time.Now().UnixNano())
 	d.tokens[token] = true
