@@ -165,6 +165,9 @@ func (d *decoder) listing(out *source.Out) error {
 		return nil
 	}
 	n := parse(m, string(symbol))
+	if n.End == "PERP" { // a perpetual that is delisted has a day too
+		r.Expiry = market.None
+	}
 	switch m {
 	case market.MarketSpot:
 		r.AmountUnit, r.ContractSize = market.UnitBase, market.Decimal{}
@@ -200,10 +203,17 @@ func status(s []byte) market.Status {
 // length names a candle's length, given by the venue's name (1hour) or in minutes
 // (60), and says when one that begins then ends.
 func length(native []byte, begin int64) (name string, end int64) {
-	minutes, err := strconv.ParseInt(string(native), 10, 64)
+	minutes := int64(0)
+	for _, digit := range native {
+		if digit < '0' || digit > '9' || minutes > 1e6 {
+			minutes = 0
+			break
+		}
+		minutes = minutes*10 + int64(digit-'0')
+	}
 	for i := range intervals {
 		switch v := &intervals[i]; {
-		case err == nil && v.minutes != minutes || err != nil && v.native != string(native):
+		case v.native != string(native) && (minutes == 0 || v.minutes != minutes):
 			continue
 		case v.minutes == 0:
 			return v.name, time.Unix(0, begin).UTC().AddDate(0, 1, 0).UnixNano()

@@ -82,7 +82,7 @@ func (d *kucoin) open(c *Conn, r *http.Request) {
 	switch c.binary = token == ""; {
 	case c.binary:
 		d.answer(c, obj{"sessionId": id, "message": "welcome", "pingInterval": 18000})
-	case !d.tokens[token]:
+	case !d.tokens[token] && d.e.play == nil:
 		d.answer(c, obj{"id": id, "type": "error", "code": 401, "data": "token is invalid"})
 		c.close(1008, "token is invalid")
 	default:
