@@ -108,24 +108,29 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	var data jsonscan.Mark
 	waiting, had := false, false
 	for c.Key() {
+		switch c.Key1() {
+		case 'T':
+			if err := m.pro(c.Str()); err != nil {
+				return err
+			}
+			continue
+		case 'P':
+			m.sent = instant(c)
+			continue
+		case 't':
+			m.delta = string(c.Str()) == "delta"
+			continue
+		}
 		switch string(c.KeyBytes()) {
 		case "topic":
 			if err := m.classic(c.Str()); err != nil {
 				return err
 			}
-		case "T":
-			if err := m.pro(c.Str()); err != nil {
-				return err
-			}
 		case "subject":
 			m.subject = c.Str()
-		case "t":
-			m.delta = string(c.Str()) == "delta"
-		case "P":
-			m.sent = instant(c)
 		case "data", "d":
-			if len(c.KeyBytes()) > 1 && m.what == topicNone && c.Kind() == jsonscan.KindString {
-				c.Seek(start) // of an error
+			if c.Kind() == jsonscan.KindString { // of an error
+				c.Seek(start)
 				return d.answer(out)
 			}
 			had = true
@@ -136,14 +141,14 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 			if err := d.data(out); err != nil {
 				return err
 			}
+		case "type":
+			if string(c.Str()) == "message" {
+				continue
+			}
+			fallthrough
 		case "result", "sessionId", "message":
 			c.Seek(start)
 			return d.answer(out)
-		case "type":
-			if string(c.Str()) != "message" {
-				c.Seek(start)
-				return d.answer(out)
-			}
 		default:
 			c.Skip()
 		}
