@@ -27,8 +27,8 @@ type message struct {
 	symbol  []byte // of the topic, or of the request
 	arg     []byte // length of the candles, levels of a book
 	subject []byte
-	sent    int64 // pro: P, else 0
-	delta   bool
+	sent    int64  // pro: P, else None
+	kind    []byte // pro: t, snapshot or delta
 }
 
 // topic is what a topic's name says first.
@@ -101,7 +101,7 @@ func (d *decoder) id(out *source.Out, symbol []byte) market.InstrumentID {
 // Data is read where it stands if what tells its kind came before it.
 func (d *decoder) frame(frame []byte, out *source.Out) error {
 	c, m := &d.c, &d.m
-	*m = message{}
+	*m = message{sent: market.None}
 	c.Reset(frame)
 	c.Object()
 	start := c.Mark()
@@ -118,7 +118,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 			m.sent = instant(c)
 			continue
 		case 't':
-			m.delta = string(c.Str()) == "delta"
+			m.kind = c.Str()
 			continue
 		}
 		switch string(c.KeyBytes()) {
@@ -134,7 +134,8 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 				return d.answer(out)
 			}
 			had = true
-			if waiting = m.what == topicNone || m.what == oldBest && m.subject == nil; waiting {
+			waiting = m.what == topicNone || m.what == oldBest && m.subject == nil || m.what == proBook && m.kind == nil
+			if waiting {
 				data = c.Mark()
 				continue
 			}
@@ -328,11 +329,13 @@ func (d *decoder) book(out *source.Out) error {
 	if len(symbol) == 0 || levels != 3 || b.Seq == market.None || b.FirstSeq == market.None {
 		return source.Lacks(c, "a book", "s, O, C, a or b")
 	}
-	b.Kind, b.TsSend = market.KindBookSnapshot, m.sent
-	if m.delta {
+	switch b.TsSend = m.sent; string(m.kind) {
+	case "delta":
 		b.Kind = market.KindBookDelta
-	} else {
-		b.FirstSeq = market.None
+	case "snapshot":
+		b.Kind, b.FirstSeq = market.KindBookSnapshot, market.None
+	default:
+		return fmt.Errorf("at byte %d: a book that is neither snapshot nor delta but %.20q", c.Offset(), m.kind)
 	}
 	b.Bids, b.Asks = d.bids, d.asks
 	b.Instrument = d.id(out, symbol)
@@ -366,54 +369,6 @@ func (d *decoder) best(out *source.Out) error {
 	}
 	t.Instrument = d.id(out, d.m.symbol)
 	out.BBO(&t)
-	return nil
-}
-
-// tickerV2 decodes contracts' best bid and offer. Where it states the last trade
-// too, as the first version and responses do, it is a ticker as well.
-func (d *decoder) tickerV2(out *source.Out) error {
-	c := &d.c
-	t := market.BBO{Header: source.Header(market.ChannelBBO)}
-	symbol := d.m.symbol
-	var last, amount market.Decimal
-	for c.Key() {
-		switch string(c.KeyBytes()) {
-		case "symbol":
-			symbol = c.Str()
-		case "sequence":
-			t.Seq = c.Int64()
-		case "bestBidPrice", "bestBid":
-			t.BidPrice = source.DecimalOrNull(c)
-		case "bestBidSize":
-			t.BidAmount = source.DecimalOrNull(c)
-		case "bestAskPrice", "bestAsk":
-			t.AskPrice = source.DecimalOrNull(c)
-		case "bestAskSize":
-			t.AskAmount = source.DecimalOrNull(c)
-		case "price":
-			last = source.DecimalOrNull(c)
-		case "size":
-			amount = source.DecimalOrNull(c)
-		case "ts", "time":
-			t.Ts = instant(c)
-		default:
-			c.Skip()
-		}
-	}
-	if len(symbol) == 0 || t.BidPrice.IsNull() && t.AskPrice.IsNull() && last.IsNull() {
-		return source.Lacks(c, "a ticker", "symbol or prices")
-	}
-	t.Origin = d.m.origin
-	t.Instrument = d.id(out, symbol)
-	if d.use[market.ChannelBBO] && (!t.BidPrice.IsNull() || !t.AskPrice.IsNull()) {
-		out.BBO(&t)
-	}
-	if !last.IsNull() && d.use[market.ChannelTicker] {
-		k := market.Ticker{Header: source.Header(market.ChannelTicker), Last: last, LastAmount: amount, Trades: market.None,
-			BidPrice: t.BidPrice, BidAmount: t.BidAmount, AskPrice: t.AskPrice, AskAmount: t.AskAmount}
-		k.Ts, k.Seq, k.Instrument, k.Origin = t.Ts, t.Seq, t.Instrument, t.Origin
-		out.Ticker(&k)
-	}
 	return nil
 }
 
@@ -495,43 +450,6 @@ func (d *decoder) pair(seq int64, out *source.Out) error {
 	return nil
 }
 
-// day decodes contracts' ticker. Its volume is in the base currency, that of
-// inverse contracts in contracts.
-func (d *decoder) day(out *source.Out) error {
-	c := &d.c
-	t := market.Ticker{Header: source.Header(market.ChannelTicker), Trades: market.None}
-	symbol := d.m.symbol
-	for c.Key() {
-		switch string(c.KeyBytes()) {
-		case "symbol":
-			symbol = c.Str()
-		case "lastPrice":
-			t.Last = source.DecimalOrNull(c)
-		case "highPrice":
-			t.High = source.DecimalOrNull(c)
-		case "lowPrice":
-			t.Low = source.DecimalOrNull(c)
-		case "volume":
-			t.Volume = source.DecimalOrNull(c)
-		case "turnover":
-			t.QuoteVolume = source.DecimalOrNull(c)
-		case "ts":
-			t.Ts = instant(c)
-		default:
-			c.Skip()
-		}
-	}
-	if t.Last.IsNull() {
-		return source.Lacks(c, "a ticker", "lastPrice")
-	}
-	if marketOf(symbol) == market.MarketInverse { // turnover is in the base currency
-		t.QuoteVolume = market.Decimal{}
-	}
-	t.Instrument = d.id(out, symbol)
-	out.Ticker(&t)
-	return nil
-}
-
 // candles decodes [begin, open, close, high, low, volume, turnover]. The venue
 // doesn't say when one is final. Of contracts' two volumes the first "is
 // incorrect, please do not use it", the second counts contracts.
@@ -602,89 +520,6 @@ func (d *decoder) price(out *source.Out) error {
 	}
 	t.Instrument = d.id(out, symbol)
 	out.Price(&t)
-	return nil
-}
-
-// mark decodes mark price, index price and open interest, which counts contracts.
-func (d *decoder) mark(out *source.Out) error {
-	c := &d.c
-	symbol, ts := d.m.symbol, market.None
-	var mark, index, interest market.Decimal
-	for c.Key() {
-		switch string(c.KeyBytes()) {
-		case "s":
-			symbol = c.Str()
-		case "mp":
-			mark = source.DecimalOrNull(c)
-		case "ip":
-			index = source.DecimalOrNull(c)
-		case "oi":
-			interest = source.DecimalOrNull(c)
-		case "ts":
-			ts = instant(c)
-		default:
-			c.Skip()
-		}
-	}
-	if len(symbol) == 0 || mark.IsNull() && index.IsNull() && interest.IsNull() {
-		return source.Lacks(c, "a mark price", "s, mp, ip and oi")
-	}
-	d.stated(d.id(out, symbol), ts, mark, index, interest, out)
-	return nil
-}
-
-// stated emits what is in use of what a contract states.
-func (d *decoder) stated(id market.InstrumentID, ts int64, mark, index, interest market.Decimal, out *source.Out) {
-	header := func(ch market.Channel) market.Header {
-		h := source.Header(ch)
-		h.Instrument, h.Ts = id, ts
-		if d.m.sent != 0 {
-			h.TsSend = d.m.sent
-		}
-		return h
-	}
-	if !mark.IsNull() && d.use[market.ChannelMarkPrice] {
-		t := market.Price{Header: header(market.ChannelMarkPrice), Price: mark}
-		t.Kind = market.KindMarkPrice
-		out.Price(&t)
-	}
-	if !index.IsNull() && d.use[market.ChannelIndexPrice] {
-		t := market.Price{Header: header(market.ChannelIndexPrice), Price: index}
-		t.Kind = market.KindIndexPrice
-		out.Price(&t)
-	}
-	if !interest.IsNull() && d.use[market.ChannelOpenInterest] {
-		out.OpenInterest(&market.OpenInterest{Header: header(market.ChannelOpenInterest), Amount: interest})
-	}
-}
-
-// funding decodes the rate of the interval that runs, which is paid at nt.
-func (d *decoder) funding(out *source.Out) error {
-	c := &d.c
-	t := market.Funding{Header: source.Header(market.ChannelFunding), NextTs: market.None}
-	symbol := d.m.symbol
-	for c.Key() {
-		switch string(c.KeyBytes()) {
-		case "s":
-			symbol = c.Str()
-		case "fr":
-			t.Rate = source.DecimalOrNull(c)
-		case "nt":
-			t.NextTs = instant(c)
-		case "gl":
-			if h := c.Int64() / 3_600_000; h > 0 {
-				d.text = appendHours(d.text[:0], h)
-				t.Interval = d.text
-			}
-		default:
-			c.Skip()
-		}
-	}
-	if len(symbol) == 0 || t.Rate.IsNull() {
-		return source.Lacks(c, "a funding rate", "s or fr")
-	}
-	t.Instrument, t.Ts = d.id(out, symbol), d.m.sent
-	out.Funding(&t)
 	return nil
 }
 

@@ -14,10 +14,7 @@ import (
 // Contracts are named BASE QUOTE "M" (XBTUSDTM), inverse ones BASE "USDM"
 // (XBTUSDM), those that end BASE "M" and the letter of a month with a year
 // (XBTMH26): on its last Friday. Bitcoin is XBT.
-const (
-	months  = "FGHJKMNQUVXZ"
-	bitcoin = "XBT"
-)
+const bitcoin = "XBT"
 
 // marketOf tells by a symbol where it is traded.
 func marketOf(symbol []byte) market.Market {
@@ -47,7 +44,7 @@ func parse(m market.Market, symbol string) (n market.Name) {
 		n.End = "PERP"
 		n.Base, n.Quote = market.CutQuote(pair, []string{"USD", "USDT", "USDC"})
 	} else if at := len(symbol) - len("MH26"); at > 0 && symbol[at] == 'M' {
-		n.Base, n.Quote, n.End = symbol[:at], "USD", lastFriday(symbol[at+1:])
+		n.Base, n.Quote, n.End = symbol[:at], "USD", market.NameCode(symbol[at+1:])
 	}
 	if n.Base == "" || n.End == "" {
 		return market.Name{}
@@ -59,18 +56,6 @@ func parse(m market.Market, symbol string) (n market.Name) {
 		n.Settle = n.Base
 	}
 	return n
-}
-
-// lastFriday is the day that a letter and a year name: Z26; "" if they name none.
-func lastFriday(code string) string {
-	i := strings.IndexByte(months, code[0])
-	year, err := time.Parse("06", code[1:])
-	if i < 0 || err != nil {
-		return ""
-	}
-	day := time.Date(year.Year(), time.Month(i+2), 0, 0, 0, 0, 0, time.UTC) // the month's last
-	day = day.AddDate(0, 0, -(int(day.Weekday()-time.Friday)+7)%7)
-	return day.Format("20060102")
 }
 
 // Identify names a symbol. What a contract is worth the catalogue says, save of
@@ -103,10 +88,8 @@ func (p *plugin) Resolve(name string) (market.Market, string, error) {
 		case m == market.MarketInverse && n.Quote == "USD" && n.End == "PERP":
 			symbol = base + "USDM"
 		case m == market.MarketInverse && n.Quote == "USD":
-			if t, err := time.Parse("20060102", n.End); err == nil {
-				if code := months[t.Month()-1:t.Month()] + t.Format("06"); lastFriday(code) == n.End {
-					symbol = base + "M" + code
-				}
+			if code := market.VenueCode(n.End); code != "" {
+				symbol = base + "M" + code
 			}
 		}
 		// A name that reads like one of another contract is none: USD quoted in USDT.

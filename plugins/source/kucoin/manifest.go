@@ -6,9 +6,9 @@
 // none, begins a book with a snapshot and has what contracts state.
 //
 // manifest.go holds what the venue is, session.go what is sent to it, decode.go
-// what it sends, responses.go what it answers to requests, legacy.go the topics
-// of older recordings and of other clients, instruments.go its names and
-// catalogues.
+// what it sends, derivatives.go what it sends of contracts alone, responses.go
+// what it answers to requests, legacy.go the topics of older recordings and of
+// other clients, instruments.go its names and catalogues.
 package kucoin
 
 import (

@@ -43,7 +43,7 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 	}
 	path, query, _ := bytes.Cut(in.URL, []byte("?"))
 	asked, _ := url.ParseQuery(string(query))
-	d.m = message{symbol: []byte(asked.Get("symbol"))}
+	d.m = message{symbol: []byte(asked.Get("symbol")), sent: market.None}
 	c.Seek(data)
 	name := path[bytes.LastIndexByte(path, '/')+1:]
 	switch string(name) {

@@ -28,8 +28,8 @@ var kucoinVenue = venue{
 			base = "XBT"
 		}
 		native := base + n.Quote + "M"
-		if t, err := time.Parse("20060102", n.End); err == nil {
-			native = base + "M" + "FGHJKMNQUVXZ"[t.Month()-1:t.Month()] + t.Format("06")
+		if code := market.VenueCode(n.End); code != "" {
+			native = base + "M" + code
 		}
 		return naming{native, d, 0, d, 0}
 	},
