@@ -118,25 +118,22 @@ func (d *decoder) mark(out *source.Out) error {
 	return nil
 }
 
-// stated emits what is in use of what a contract states.
+// stated emits what is in use of what a contract states. Out writes into the
+// header that it is given, so time and flags are set for each record anew.
 func (d *decoder) stated(id market.InstrumentID, ts int64, mark, index, interest market.Decimal, out *source.Out) {
-	header := func(ch market.Channel) market.Header {
-		h := source.Header(ch)
-		h.Instrument, h.Ts, h.TsSend = id, ts, d.m.sent
-		return h
-	}
+	t := market.Price{Header: source.Header(market.ChannelMarkPrice), Price: mark}
+	t.Kind, t.Instrument, t.Ts, t.TsSend = market.KindMarkPrice, id, ts, d.m.sent
 	if !mark.IsNull() && d.use[market.ChannelMarkPrice] {
-		t := market.Price{Header: header(market.ChannelMarkPrice), Price: mark}
-		t.Kind = market.KindMarkPrice
 		out.Price(&t)
 	}
 	if !index.IsNull() && d.use[market.ChannelIndexPrice] {
-		t := market.Price{Header: header(market.ChannelIndexPrice), Price: index}
-		t.Kind = market.KindIndexPrice
+		t.Kind, t.Channel, t.Ts, t.Flags, t.Price = market.KindIndexPrice, market.ChannelIndexPrice, ts, 0, index
 		out.Price(&t)
 	}
 	if !interest.IsNull() && d.use[market.ChannelOpenInterest] {
-		out.OpenInterest(&market.OpenInterest{Header: header(market.ChannelOpenInterest), Amount: interest})
+		o := market.OpenInterest{Header: t.Header, Amount: interest}
+		o.Channel, o.Ts, o.Flags = market.ChannelOpenInterest, ts, 0
+		out.OpenInterest(&o)
 	}
 }
 
