@@ -20,7 +20,7 @@ func (d *kucoin) product() string {
 	return "FUTURES"
 }
 
-// kucoinNumber writes an amount or a price as the market does: spot as text,
+// number writes an amount or a price as the market does: spot as text,
 // contracts bare.
 func (d *kucoin) number(b []byte, key string, s *symbol, price bool, v int64) []byte {
 	b = append(b, key...)
