@@ -1,0 +1,128 @@
+package bitmex
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+// Session dials and subscribes.
+func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
+	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
+	if err != nil {
+		return source.Script{}, err
+	}
+	return source.Script{Steps: []source.Step{{Dial: &source.Dial{URL: r.Endpoint}}, {Subscribe: subscribe}}}, nil
+}
+
+// Frames renders one request for each topic, a table of a symbol: the venue
+// acknowledges each by itself, but refuses a request as a whole. Channels that
+// share a topic name it once, and it isn't given up while another needs it. A
+// topic is its own token, for answers repeat it.
+func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
+	op, prefix := "subscribe", ""
+	live := map[string]bool{}
+	if r.Unsubscribe {
+		op, prefix = "unsubscribe", givenUp
+	}
+	for _, sub := range r.Live {
+		all, err := topics(r.Market, sub)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range all {
+			live[t] = true
+		}
+	}
+	var frames []source.Frame
+	at := map[string]int{}
+	for i, sub := range r.Subscriptions {
+		all, err := topics(r.Market, sub)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range all {
+			if j, ok := at[t]; ok {
+				frames[j].Subs = append(frames[j].Subs, i)
+				continue
+			}
+			if r.Unsubscribe && live[t] {
+				continue
+			}
+			at[t] = len(frames)
+			frames = append(frames, source.Frame{Data: fmt.Sprintf(`{"op":"%s","args":["%s"]}`, op, t), Token: prefix + t, Subs: []int{i}})
+		}
+	}
+	return frames, nil
+}
+
+// givenUp begins the tokens of requests that give a topic up.
+const givenUp = "-"
+
+// topics are those of a subscription.
+func topics(m market.Market, sub source.Subscription) ([]string, error) {
+	if sub.Symbol == "" || strings.ContainsAny(sub.Symbol, `"\:,`) {
+		return nil, fmt.Errorf("bitmex: %q is no symbol", sub.Symbol)
+	}
+	one := func(table string) ([]string, error) { return []string{table + ":" + sub.Symbol}, nil }
+	contract := slices.Contains(contracts, m)
+	switch c := sub.Channel; {
+	case c == market.ChannelTrades:
+		return one("trade")
+	case c == market.ChannelBook:
+		if feed := sub.Config.String("feed"); feed != "" {
+			return one(feed)
+		}
+		return one(feedAll)
+	case c == market.ChannelBBO:
+		return one("quote")
+	case c == market.ChannelTicker, contract && (c == market.ChannelFunding || c == market.ChannelMarkPrice || c == market.ChannelIndexPrice || c == market.ChannelOpenInterest):
+		return one("instrument")
+	case contract && c == market.ChannelLiquidations:
+		return one("liquidation")
+	case c == market.ChannelCandles:
+		names := sub.Config.Strings("intervals")
+		if len(names) == 0 {
+			names = []string{"1m"}
+		}
+		var all []string
+		for _, name := range names {
+			if length([]byte(name)) == 0 {
+				return nil, fmt.Errorf("bitmex: no candles of %q", name)
+			}
+			all = append(all, "tradeBin"+name+":"+sub.Symbol)
+		}
+		return all, nil
+	}
+	return nil, fmt.Errorf("bitmex: channel %s of %s is no stream", sub.Channel, sub.Symbol)
+}
+
+// Requests renders the catalogue, which is one of all markets, and the trades of
+// a span of time, of which the venue gives the first 1,000.
+func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
+	base := r.Base
+	if base == "" {
+		base = p.manifest.Markets[0].HTTP[0]
+	}
+	base += "/api/v1/"
+	if r.Purpose == source.PurposeInstruments || r.Purpose == source.PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments {
+		return []source.Request{{URL: base + "instrument/active", Weight: 1}}, nil
+	}
+	var all []source.Request
+	for _, sub := range r.Subs {
+		if r.Purpose != source.PurposeHistory || sub.Channel != market.ChannelTrades {
+			return nil, fmt.Errorf("bitmex: no %s request for %s of %s", r.Purpose, sub.Channel, sub.Symbol)
+		}
+		q := url.Values{"symbol": {sub.Symbol}, "count": {"1000"}, "startTime": {moment(r.From)}, "endTime": {moment(r.To + int64(time.Millisecond) - 1)}}
+		all = append(all, source.Request{URL: base + "trade?" + q.Encode(), Weight: 1})
+	}
+	return all, nil
+}
+
+// moment writes a time as the venue does, cut to milliseconds.
+func moment(ns int64) string { return time.Unix(0, ns).UTC().Format("2006-01-02T15:04:05.000Z") }

@@ -1,0 +1,229 @@
+package bitmex
+
+import (
+	"math/bits"
+	"strconv"
+	"time"
+
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+// Table instrument carries six channels. It begins with all that is known of an
+// instrument, later rows state what changed: they are merged, by connection. A
+// decoder that was restarted knows what came since, and states no more than that.
+
+// field is a member of a row.
+type field uint8
+
+const (
+	fLast field = iota
+	fOpen
+	fHigh
+	fLow
+	fVolume
+	fQuoteVolume
+	fVWAP
+	fBid
+	fAsk
+	fMark
+	fIndex
+	fInterest
+	fRate
+	fPredicted
+	numDecimals
+	fNext  = numDecimals // times
+	fHours = numDecimals + 1
+)
+
+// groups of fields that make a channel.
+const (
+	ofTicker  = 1<<fLast | 1<<fOpen | 1<<fHigh | 1<<fLow | 1<<fVolume | 1<<fQuoteVolume | 1<<fVWAP | 1<<fBid | 1<<fAsk
+	ofFunding = 1<<fRate | 1<<fPredicted | 1<<fNext
+)
+
+// fields are the members that a row has, or all that is known; what isn't is null.
+type fields struct {
+	have  uint32
+	v     [numDecimals]market.Decimal
+	next  int64 // 0: unknown
+	hours int64 // as the venue writes an interval: a time of 2000-01-01
+}
+
+// connection is what the decoder knows of one.
+type connection struct {
+	id     uint32
+	states []*fields // by instrument id
+}
+
+func (d *decoder) forget(id uint32) {
+	for i := range d.conns {
+		if d.conns[i].id == id {
+			last := len(d.conns) - 1
+			d.conns[i], d.conns[last] = d.conns[last], connection{}
+			d.conns = d.conns[:last]
+			return
+		}
+	}
+}
+
+// state finds an instrument's on the connection.
+func (d *decoder) state(id market.InstrumentID) *fields {
+	at := 0
+	for at < len(d.conns) && d.conns[at].id != d.m.conn {
+		at++
+	}
+	if at == len(d.conns) {
+		d.conns = append(d.conns, connection{id: d.m.conn})
+	}
+	k := &d.conns[at]
+	for int(id) >= len(k.states) {
+		k.states = append(k.states, nil)
+	}
+	if k.states[id] == nil {
+		k.states[id] = new(fields)
+	}
+	return k.states[id]
+}
+
+// fieldOf names a decimal member.
+func fieldOf(key []byte) field {
+	switch string(key) {
+	case "lastPrice":
+		return fLast
+	case "prevPrice24h":
+		return fOpen
+	case "highPrice":
+		return fHigh
+	case "lowPrice":
+		return fLow
+	case "volume24h":
+		return fVolume
+	case "foreignNotional24h":
+		return fQuoteVolume
+	case "vwap":
+		return fVWAP
+	case "bidPrice":
+		return fBid
+	case "askPrice":
+		return fAsk
+	case "markPrice":
+		return fMark
+	case "indicativeSettlePrice": // what it would be settled at: the index
+		return fIndex
+	case "openInterest":
+		return fInterest
+	case "fundingRate":
+		return fRate
+	case "indicativeFundingRate":
+		return fPredicted
+	}
+	return numDecimals
+}
+
+// instrument decodes a row and emits the channels that it concerns.
+func (d *decoder) instrument(out *source.Out) error {
+	c, f := &d.c, &d.fresh
+	f.have = 0
+	var symbol []byte
+	ts := int64(0)
+	for c.Key() {
+		switch key := c.KeyBytes(); string(key) {
+		case "symbol":
+			symbol = c.Str()
+		case "timestamp":
+			ts = source.Time(c)
+		case "fundingTimestamp":
+			f.have |= 1 << fNext
+			if f.next = 0; !c.Null() {
+				f.next = source.Time(c)
+			}
+		case "fundingInterval":
+			f.have |= 1 << fHours
+			if f.hours = 0; !c.Null() {
+				f.hours = source.Time(c)
+			}
+		default:
+			if at := fieldOf(key); at < numDecimals {
+				f.v[at] = source.DecimalOrNull(c)
+				f.have |= 1 << at
+			} else {
+				c.Skip()
+			}
+		}
+	}
+	if symbol == nil || c.Err() != nil {
+		return source.Lacks(c, "an instrument", "symbol")
+	}
+	if d.m.action == deleted {
+		return nil
+	}
+	h := source.Header(market.ChannelTicker)
+	h.Instrument, h.Ts = id(symbol, out), ts
+	s := d.state(h.Instrument)
+	if d.m.action == whole {
+		*s = fields{}
+	}
+	s.merge(f)
+	d.emitState(out, h, s, f.have)
+	return nil
+}
+
+func (s *fields) merge(f *fields) {
+	for have := f.have & (1<<numDecimals - 1); have != 0; have &= have - 1 {
+		at := bits.TrailingZeros32(have)
+		s.v[at] = f.v[at]
+	}
+	if f.have&(1<<fNext) != 0 {
+		s.next = f.next
+	}
+	if f.have&(1<<fHours) != 0 {
+		s.hours = f.hours
+	}
+}
+
+// emitState emits the channels that new fields concern.
+func (d *decoder) emitState(out *source.Out, h market.Header, s *fields, fresh uint32) {
+	v := &s.v
+	if d.use[market.ChannelTicker] && fresh&ofTicker != 0 && !v[fLast].IsNull() {
+		t := market.Ticker{Header: h, Trades: market.None, Last: v[fLast], Open: v[fOpen], High: v[fHigh], Low: v[fLow], Volume: v[fVolume],
+			QuoteVolume: v[fQuoteVolume], VWAP: v[fVWAP], BidPrice: v[fBid], AskPrice: v[fAsk]}
+		out.Ticker(&t)
+	}
+	if d.use[market.ChannelFunding] && fresh&ofFunding != 0 && !v[fRate].IsNull() {
+		t := market.Funding{Header: h, Rate: v[fRate], PredictedRate: v[fPredicted], NextTs: market.None, Interval: d.hours(s.hours)}
+		if t.Channel = market.ChannelFunding; s.next != 0 {
+			t.NextTs = s.next
+		}
+		out.Funding(&t)
+	}
+	if d.use[market.ChannelOpenInterest] && fresh&(1<<fInterest) != 0 && !v[fInterest].IsNull() {
+		t := market.OpenInterest{Header: h, Amount: v[fInterest]}
+		t.Channel = market.ChannelOpenInterest
+		out.OpenInterest(&t)
+	}
+	for _, p := range [...]struct {
+		f field
+		k market.Kind
+		c market.Channel
+	}{{fMark, market.KindMarkPrice, market.ChannelMarkPrice}, {fIndex, market.KindIndexPrice, market.ChannelIndexPrice}} {
+		if d.use[p.c] && fresh&(1<<p.f) != 0 && !v[p.f].IsNull() {
+			t := market.Price{Header: h, Price: v[p.f]}
+			t.Kind, t.Channel = p.k, p.c
+			out.Price(&t)
+		}
+	}
+}
+
+// epoch is where the venue counts intervals from: 2000-01-01.
+const epoch = 946_684_800 * int64(time.Second)
+
+// hours names an interval; empty if it is none.
+func (d *decoder) hours(t int64) []byte {
+	n := (t - epoch) / int64(time.Hour)
+	if n <= 0 {
+		return nil
+	}
+	d.text = append(strconv.AppendInt(d.text[:0], n, 10), 'h')
+	return d.text
+}
