@@ -45,10 +45,10 @@ type Record struct {
 	Detail  string `json:"detail"`
 }
 
-// id is a trade's number in the emulator's ledger: its id, or where the venue's
-// ids are no numbers, what it numbers trades with.
+// id is a trade's number in the emulator's ledger: its id, of a UUID the last
+// part, or where the venue's ids are no numbers, what it numbers trades with.
 func (r *Record) id() int64 {
-	n, err := strconv.ParseInt(r.ID, 10, 64)
+	n, err := strconv.ParseInt(r.ID[strings.LastIndexByte(r.ID, '-')+1:], 10, 64)
 	if err != nil {
 		return cmp.Or(r.Seq, -1)
 	}

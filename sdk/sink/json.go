@@ -2,6 +2,7 @@ package sink
 
 import (
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/marketprism/marketprism/sdk/market"
@@ -76,9 +77,10 @@ var flagNames = []struct {
 }
 
 // AmountBase converts a trade's amount to base currency, where the contract
-// size makes an exact conversion possible: contracts of a linear market.
+// size makes an exact conversion possible: contracts of a linear market, unless
+// their name says that they are settled in a third currency.
 func AmountBase(v market.View, i *market.Instrument) (market.Decimal, bool) {
-	if i.AmountUnit != market.UnitContract || i.Market != market.MarketLinear {
+	if i.AmountUnit != market.UnitContract || i.Market != market.MarketLinear || strings.Contains(i.Name, ":") {
 		return market.Decimal{}, false
 	}
 	return v.TradeAmount().Mul(i.ContractSize)

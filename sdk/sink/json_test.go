@@ -22,6 +22,11 @@ func TestAppendJSON(t *testing.T) {
 	if !json.Valid([]byte(got)) {
 		t.Error("not valid JSON")
 	}
+	quanto := *i
+	quanto.Name = "ETH-USD:BTC-PERP" // a contract's size is no part of its base
+	if base, ok := AmountBase(market.View(tr.AppendTo(nil)), &quanto); ok {
+		t.Errorf("3 quanto contracts are %s of the base", base)
+	}
 	bk := market.Book{Header: h, Bids: []market.Level{{Price: market.MustDecimal("1.10"), Amount: market.MustDecimal("0.00")}},
 		Depth: market.None, FirstSeq: 6, Checksum: market.None}
 	bk.Flags = market.FlagUnsynced

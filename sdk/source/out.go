@@ -231,8 +231,16 @@ func (o *Out) Book(t *market.Book) {
 	if o.byConn && t.Seq != market.None {
 		t.Key = market.KeySeq(market.KeySeq(o.seed(t.Instrument), t.Kind, t.Ts), t.Kind, t.Seq)
 	}
-	if t.Seq == market.None && t.Checksum != market.None { // two may have one time
+	switch { // two may have one time
+	case t.Seq != market.None:
+	case t.Checksum != market.None:
 		t.Key = market.KeySeq(t.Key, t.Kind, t.Checksum)
+	case t.Kind == market.KindBookDelta:
+		for i, ls := range [...][]market.Level{t.Bids, t.Asks} {
+			for _, l := range ls {
+				t.Key = mix(mix(t.Key+uint64(i), t.Kind, l.Price), t.Kind, l.Amount)
+			}
+		}
 	}
 	o.buf = t.AppendTo(o.buf)
 }

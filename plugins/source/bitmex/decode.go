@@ -17,8 +17,9 @@ type decoder struct {
 	market market.Market
 	use    [32]bool // channels that are in use: one table carries several
 
-	conns []connection
-	steps []step // by instrument id
+	markets map[string]market.Market // by symbol
+	conns   []connection
+	steps   []step // by instrument id
 
 	m          message // that is being decoded
 	fresh      fields  // of a row of table instrument
@@ -123,7 +124,7 @@ const maxCatalogue = 64 << 20
 
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{market: s.Market}
+	d := &decoder{market: s.Market, markets: map[string]market.Market{}}
 	d.c.MaxBytes = maxCatalogue
 	for i := range d.use {
 		_, ok := s.Channels[market.Channel(i)]
@@ -264,8 +265,13 @@ func (d *decoder) rows(out *source.Out, one func(*decoder, *source.Out) error) e
 }
 
 // id is the instrument of a symbol.
-func id(symbol []byte, out *source.Out) market.InstrumentID {
-	return out.SymbolIn(marketOf(symbol), symbol)
+func (d *decoder) id(symbol []byte, out *source.Out) market.InstrumentID {
+	m, ok := d.markets[string(symbol)]
+	if !ok {
+		m = marketOf(string(symbol))
+		d.markets[string(symbol)] = m
+	}
+	return out.SymbolIn(m, symbol)
 }
 
 // trade decodes a trade. Those that settle a contract have no side, those of an
@@ -287,7 +293,9 @@ func (d *decoder) trade(out *source.Out) error {
 		case "price":
 			t.Price = source.Decimal(c)
 		case "trdMatchID":
-			t.ID = c.Str()
+			if t.ID = c.Str(); string(t.ID) == noID {
+				t.ID = nil
+			}
 		case "trdType":
 			t.Conditions = d.condition(c.Str())
 		default:
@@ -297,10 +305,13 @@ func (d *decoder) trade(out *source.Out) error {
 	if symbol == nil || t.Ts == 0 || t.Price.IsNull() || t.Amount.IsNull() {
 		return source.Lacks(c, "a trade", "symbol, timestamp, price or size")
 	}
-	t.Origin, t.Instrument = d.m.origin, id(symbol, out)
+	t.Origin, t.Instrument = d.m.origin, d.id(symbol, out)
 	out.Trade(&t)
 	return nil
 }
+
+// noID is the id of prices of an index, which are sent as trades.
+const noID = "00000000-0000-0000-0000-000000000000"
 
 // condition is a trade's type in small letters, unless it is the usual one.
 func (d *decoder) condition(kind []byte) []byte {
@@ -394,7 +405,7 @@ func (d *decoder) begin(symbol []byte, out *source.Out) {
 	m.book, m.books = symbol, m.books+1
 	d.bids, d.asks = d.bids[:0], d.asks[:0]
 	d.b = market.Book{Header: source.Header(market.ChannelBook), Depth: m.depth, FirstSeq: market.None, Checksum: market.None}
-	d.b.Instrument = id(symbol, out)
+	d.b.Instrument = d.id(symbol, out)
 	if d.b.Kind = market.KindBookDelta; m.action == whole {
 		d.b.Kind = market.KindBookSnapshot
 		*d.step(d.b.Instrument) = step{}
@@ -455,7 +466,7 @@ func (d *decoder) ten(out *source.Out) error {
 	if symbol == nil {
 		return source.Lacks(c, "a book", "symbol")
 	}
-	b.Bids, b.Asks, b.Instrument = d.bids, d.asks, id(symbol, out)
+	b.Bids, b.Asks, b.Instrument = d.bids, d.asks, d.id(symbol, out)
 	out.Book(&b)
 	return nil
 }
@@ -486,7 +497,7 @@ func (d *decoder) quote(out *source.Out) error {
 	if symbol == nil || t.Ts == 0 {
 		return source.Lacks(c, "a quote", "symbol or timestamp")
 	}
-	t.Instrument = id(symbol, out)
+	t.Instrument = d.id(symbol, out)
 	out.BBO(&t)
 	return nil
 }
@@ -530,7 +541,7 @@ func (d *decoder) candle(out *source.Out) error {
 		return c.Err()
 	}
 	t.OpenTs, t.CloseTs = t.Ts-int64(long), t.Ts
-	t.Origin, t.Instrument = d.m.origin, id(symbol, out)
+	t.Origin, t.Instrument = d.m.origin, d.id(symbol, out)
 	out.Candle(&t)
 	return nil
 }
@@ -557,7 +568,7 @@ func (d *decoder) funding(out *source.Out) error {
 	if symbol == nil || t.Ts == 0 || t.Rate.IsNull() {
 		return source.Lacks(c, "a funding rate", "symbol, timestamp or fundingRate")
 	}
-	t.Origin, t.Instrument = d.m.origin, id(symbol, out)
+	t.Origin, t.Instrument = d.m.origin, d.id(symbol, out)
 	out.Funding(&t)
 	return nil
 }
@@ -590,7 +601,7 @@ func (d *decoder) liquidation(out *source.Out) error {
 	if symbol == nil || l.ID == nil || l.Price.IsNull() || l.Amount.IsNull() || l.Side == market.SideUnknown {
 		return source.Lacks(c, "a liquidation", "orderID, symbol, side, price or leavesQty")
 	}
-	l.Origin, l.Instrument = d.m.origin, id(symbol, out)
+	l.Origin, l.Instrument = d.m.origin, d.id(symbol, out)
 	out.Liquidation(&l)
 	return nil
 }

@@ -68,7 +68,7 @@ func (d *decoder) ended(topic []byte, out *source.Out) {
 		return
 	}
 	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-	b.Kind, b.Flags, b.Instrument = market.KindBookDelta, market.FlagEnd, id(symbol, out)
+	b.Kind, b.Flags, b.Instrument = market.KindBookDelta, market.FlagEnd, d.id(symbol, out)
 	out.Book(&b)
 }
 
@@ -79,19 +79,20 @@ func (d *decoder) refused(code, reason []byte, out *source.Out) error {
 	why := fmt.Appendf(nil, "%s: %.300s", code, reason)
 	again := bytes.HasPrefix(reason, []byte("You are already subscribed"))
 	var args jsonscan.Mark
-	up, have := false, false
+	var op string
+	have := false
 	c.Object()
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "op":
-			up = string(c.Str()) == "unsubscribe"
+			op = string(c.Str())
 		case "args":
 			args, have = c.Mark(), true
 		}
 	}
-	if !have {
-		out.Rejected(nil, why)
-		return c.Err()
+	up := op == "unsubscribe"
+	if !have || op != "subscribe" && !up { // of another command nothing is repeated: it may hold a key
+		return fmt.Errorf("the venue refuses a command: %s", why)
 	}
 	answer := func(topic []byte) {
 		if token := d.token(up, topic); again {
@@ -107,9 +108,7 @@ func (d *decoder) refused(code, reason []byte, out *source.Out) error {
 	}
 	c.Array()
 	for c.Elem() {
-		if c.Kind() == jsonscan.KindString { // a key's are numbers too
-			answer(c.Str())
-		}
+		answer(c.Str())
 	}
 	return c.Err()
 }

@@ -79,8 +79,8 @@ func (p *parts) market() market.Market {
 }
 
 // marketOf tells by a symbol where it is traded. What has no name counts as linear.
-func marketOf(symbol []byte) market.Market {
-	p := split(string(symbol))
+func marketOf(symbol string) market.Market {
+	p := split(symbol)
 	return p.market()
 }
 
@@ -208,7 +208,7 @@ func (d *decoder) listing(out *source.Out) error {
 	if symbol == nil || kind == "" {
 		return source.Lacks(c, "an instrument", "symbol or typ")
 	}
-	m := marketOf(symbol)
+	m := marketOf(string(symbol))
 	if !slices.Contains(traded, kind) || d.market != m && d.market != market.MarketMixed && d.market != market.MarketNone {
 		return nil
 	}

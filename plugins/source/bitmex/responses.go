@@ -21,7 +21,7 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 		reason := c.Raw()
 		return fmt.Errorf("status %d: %.300s", in.Status, reason)
 	}
-	*m = message{action: inserted, origin: market.OriginBackfill}
+	*m = message{action: inserted, depth: market.None, origin: market.OriginBackfill}
 	switch string(name) {
 	case "instrument", "instrument/active":
 		if err := d.rows(out, (*decoder).listing); err != nil {

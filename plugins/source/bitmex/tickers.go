@@ -159,7 +159,7 @@ func (d *decoder) instrument(out *source.Out) error {
 		return nil
 	}
 	h := source.Header(market.ChannelTicker)
-	h.Instrument, h.Ts = id(symbol, out), ts
+	h.Instrument, h.Ts = d.id(symbol, out), ts
 	s := d.state(h.Instrument)
 	if d.m.action == whole {
 		*s = fields{}
