@@ -156,7 +156,7 @@ func redacted(egress []string) (shown []string) {
 // those that the feed has: a feed has one decoder and one set of endpoints.
 func (b *builder) feed(s *pipefile.Source, spec source.MarketSpec) *Feed {
 	name := s.Manifest.Venue + "-" + spec.Market.String()
-	over, err := override(spec, s.URL, s.HTTPURL)
+	over, err := Override(spec, s.URL, s.HTTPURL)
 	if err != nil {
 		b.errorf(s.Range, "Plugin is wrong", "%v. This is a fault of the plugin %s.", err, s.Type)
 		return nil
@@ -215,9 +215,9 @@ func sameEndpoints(a, b source.MarketSpec) bool {
 	return slices.Equal(a.HTTP, b.HTTP) && slices.EqualFunc(a.Endpoints, b.Endpoints, func(x, y source.Endpoint) bool { return x.URL == y.URL })
 }
 
-// override puts another scheme and host into a market's endpoints. Alternates
+// Override puts another scheme and host into a market's endpoints. Alternates
 // go then: who names a host wants no other.
-func override(spec source.MarketSpec, ws, http string) (source.MarketSpec, error) {
+func Override(spec source.MarketSpec, ws, http string) (source.MarketSpec, error) {
 	swap := func(old, with string) (string, error) {
 		u, err := url.Parse(old)
 		if err != nil || u.Host == "" {

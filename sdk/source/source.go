@@ -186,6 +186,7 @@ const (
 	PurposeInstruments Purpose = "instruments"
 	PurposeSnapshot    Purpose = "snapshot" // of a book
 	PurposePoll        Purpose = "poll"
+	PurposeTickers     Purpose = "tickers" // 24 h statistics of all symbols: Ticker records with volumes
 	PurposeHistory     Purpose = "history" // trades after a gap
 )
 
