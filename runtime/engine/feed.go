@@ -270,6 +270,9 @@ func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
 			return err
 		}
 	}
+	if err := f.noteSelected(chosenOf(f.plan, f.p)); err != nil {
+		return err
+	}
 	return note(f.frames, source.InputNote, 0, flow.Note{Note: flow.NoteStart, Plan: f.plan.Digest, Build: f.e.opt.Build, Plugin: f.p.Manifest.Version})
 }
 

@@ -51,8 +51,8 @@ type Question struct {
 	Plugin   host.Spec
 	Venue    string
 	Spec     source.MarketSpec // with overrides applied
-	Channels []source.ChannelSpec
-	Config   schema.Values // of the source block
+	Weight   int               // of a request for the catalogue
+	Config   schema.Values     // of the source block
 	Egress   []string
 	Proxy    string
 	Turnover bool // of 24 hours, too
@@ -74,8 +74,12 @@ func Of(s *pipefile.Source, m market.Market, proxy string) (Question, error) {
 		return Question{}, fmt.Errorf("listings: %s has no market %s", s.Manifest.Venue, m)
 	}
 	spec, err := plan.Override(s.Manifest.Markets[i], "", s.HTTPURL)
+	weight := 1
+	if c := plan.Catalogue(&s.Manifest, m); c != nil {
+		weight = max(c.Weight, 1)
+	}
 	return Question{Plugin: host.Spec{Kind: wire.KindSource, Name: s.Plugin.Name, Path: s.Plugin.Path, SHA256: s.Plugin.SHA256}, Venue: s.Manifest.Venue, Spec: spec,
-		Channels: s.Manifest.Channels, Config: s.Config, Egress: s.Egress, Proxy: proxy}, err
+		Weight: weight, Config: s.Config, Egress: s.Egress, Proxy: proxy}, err
 }
 
 const (
@@ -83,17 +87,6 @@ const (
 	bound   = 1 << 30
 	taken   = 256 << 10 // of the plugin's output, at a time
 )
-
-// The channel specification of a market's catalogue; nil where it has none.
-func channelOf(all []source.ChannelSpec, m market.Market) *source.ChannelSpec {
-	i := slices.IndexFunc(all, func(c source.ChannelSpec) bool {
-		return c.Channel == market.ChannelInstruments && slices.Contains(c.Markets, m)
-	})
-	if i < 0 {
-		return nil
-	}
-	return &all[i]
-}
 
 // Ask gives what a market lists, by name. It tries once, and waits only where a
 // budget or a ban makes it wait: ctx bounds that. An error names what was asked.
@@ -125,7 +118,7 @@ func (a *Asker) Ask(ctx context.Context, q Question) (all []selection.Listing, e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.src.Close()) }()
-	feed, err := conn.New(conn.Settings{Venue: q.Venue, Spec: q.Spec, Channels: q.Channels, Config: q.Config, Renderer: d.src, Frames: frames{j},
+	feed, err := conn.New(conn.Settings{Venue: q.Venue, Spec: q.Spec, Config: q.Config, Renderer: d.src, Frames: frames{j},
 		Buffers: a.Buffers, Budgets: a.Budgets, Logger: a.Logger, Proxy: q.Proxy, HTTP: conn.HTTPSettings{Egress: q.Egress}, CatalogueEvery: -1})
 	if err != nil {
 		return nil, err
@@ -140,11 +133,7 @@ func (a *Asker) Ask(ctx context.Context, q Question) (all []selection.Listing, e
 		return d.run(gctx)
 	})
 	g.Go("requests", func(context.Context) error {
-		weight := 1
-		if c := channelOf(q.Channels, q.Spec.Market); c != nil {
-			weight = max(c.Weight, 1)
-		}
-		err := feed.Ask(gctx, source.RequestFor{Purpose: source.PurposeInstruments}, weight)
+		err := feed.Ask(gctx, source.RequestFor{Purpose: source.PurposeInstruments}, max(q.Weight, 1))
 		if err == nil && q.Turnover {
 			err = feed.Ask(gctx, source.RequestFor{Purpose: source.PurposeTickers}, q.Spec.TickersWeight)
 		}
@@ -330,12 +319,10 @@ func (f *found) turnover() float64 {
 		return t.quote
 	}
 	v := t.volume
-	if f.AmountUnit == market.UnitContract {
-		if size := f.ContractSize.Float64(); size > 0 {
-			v *= size
-		}
+	if size := f.ContractSize.Float64(); f.AmountUnit == market.UnitContract && size > 0 {
+		v *= size
 	}
-	if f.Market != market.MarketInverse || f.AmountUnit != market.UnitContract {
+	if f.AmountUnit != market.UnitQuote && (f.AmountUnit != market.UnitContract || f.Market != market.MarketInverse) {
 		v *= t.last
 	}
 	if v > 0 && !math.IsInf(v, 1) {

@@ -179,11 +179,12 @@ func (b *builder) budget(f *Feed) {
 		}
 	}
 	if f.Channel(market.ChannelInstruments) == nil { // the catalogue is had at start in any case
-		if spec := catalogue(f); spec != nil && spec.Transport == source.Poll {
+		if spec := Catalogue(f.Manifest, f.Market); spec != nil && spec.Transport == source.Poll {
 			s.Requests++
 			s.Weight += max(spec.Weight, 1)
 		}
 	}
+	s.PollWeight += b.followWeight(f, float64(per))
 	s.PollWeight = math.Round(s.PollWeight*10) / 10
 	if limit.N > 0 {
 		left := float64(limit.N) - s.PollWeight
@@ -191,8 +192,10 @@ func (b *builder) budget(f *Feed) {
 			at := f.Channels[0].at
 			if polling != nil {
 				at = polling.at
+			} else if i := slices.IndexFunc(b.out.Selected, func(x Selected) bool { return slices.Contains(f.Sources, x.Source) }); i >= 0 {
+				at = b.out.Selected[i].Origin.SelectorRange
 			}
-			b.errorf(at, "Polls exceed the request budget", "Polling for %s takes a weight of %.0f in %s; %s allows %d. Poll less often, or take fewer symbols.",
+			b.errorf(at, "Polls exceed the request budget", "Polling for %s takes a weight of %.0f in %s; %s allows %d. Poll less often, take fewer symbols, or ask less often for catalogues (refresh).",
 				f.Name, s.PollWeight, s.WeightPer, f.Venue, limit.N)
 			return
 		}
@@ -201,15 +204,6 @@ func (b *builder) budget(f *Feed) {
 		}
 	}
 	s.ReadySeconds = s.ConnectSeconds + s.SubscribeSeconds + s.SnapshotSeconds
-}
-
-func catalogue(f *Feed) *source.ChannelSpec {
-	for i, c := range f.Manifest.Channels {
-		if c.Channel == market.ChannelInstruments && slices.Contains(c.Markets, f.Market) {
-			return &f.Manifest.Channels[i]
-		}
-	}
-	return nil
 }
 
 // Rate is what Assumed counts with, for one symbol.
@@ -281,7 +275,11 @@ func (b *builder) totals() {
 		for _, x := range p.Processors {
 			for i, in := range x.Inputs {
 				if in.Feed == f.Name {
-					b.journal(x.Journals[i], f.Name, Derived, derivedPerDay(x, len(in.Instruments)))
+					n := len(in.Instruments)
+					if in.All {
+						n = len(f.Instruments)
+					}
+					b.journal(x.Journals[i], f.Name, Derived, derivedPerDay(x, n))
 				}
 			}
 		}

@@ -22,10 +22,11 @@ type Resolver interface {
 }
 
 type builder struct {
-	in    *pipefile.Pipeline
-	names Resolver
-	out   *Plan
-	diags pipefile.Diagnostics
+	in     *pipefile.Pipeline
+	names  *memo
+	chosen Choices // nil: of no selector is known what it chooses
+	out    *Plan
+	diags  pipefile.Diagnostics
 	// shares holds what each source takes of each feed, for selections.
 	shares map[*pipefile.Source][]*share
 }
@@ -37,11 +38,24 @@ type share struct {
 	channels    []market.Channel
 }
 
-// Build plans a pipeline. The Plan is nil if there are errors; warnings may
-// come with one.
+// Build plans a pipeline. What its selectors choose isn't known: their feeds have
+// no instruments, and nothing can be run by the Plan. The Plan is nil if there
+// are errors; warnings may come with one.
 func Build(p *pipefile.Pipeline, names Resolver) (*Plan, pipefile.Diagnostics) {
+	return build(p, &memo{names: names, known: map[[2]string]resolved{}}, nil)
+}
+
+// BuildChosen plans a pipeline with what its selectors have chosen.
+func BuildChosen(p *pipefile.Pipeline, names Resolver, chosen Choices) (*Plan, pipefile.Diagnostics) {
+	if chosen == nil {
+		chosen = Choices{}
+	}
+	return build(p, &memo{names: names, known: map[[2]string]resolved{}}, chosen)
+}
+
+func build(p *pipefile.Pipeline, names *memo, chosen Choices) (*Plan, pipefile.Diagnostics) {
 	s := p.Settings
-	b := &builder{in: p, names: names, shares: map[*pipefile.Source][]*share{}, out: &Plan{
+	b := &builder{in: p, names: names, chosen: chosen, shares: map[*pipefile.Source][]*share{}, out: &Plan{
 		FormatVersion: FormatVersion, Pipeline: p.Name,
 		DataDir: s.DataDir, Latency: s.Latency, Listen: s.Listen, TokenFile: s.TokenFile, Hosts: s.Hosts, Sync: s.Journal.Sync,
 		Feeds: []*Feed{}, Processors: []*Processor{}, Sinks: []*Sink{}, Processes: []Process{}, Journals: []Journal{},
@@ -71,6 +85,7 @@ func Build(p *pipefile.Pipeline, names Resolver) (*Plan, pipefile.Diagnostics) {
 	if b.diags.HasErrors() {
 		return nil, b.diags
 	}
+	b.out.in, b.out.names, b.out.chosen = p, names, chosen
 	return b.out, b.diags
 }
 
@@ -82,8 +97,23 @@ func (b *builder) errorf(r pipefile.Range, summary, format string, args ...any) 
 func (b *builder) source(s *pipefile.Source) {
 	bySymbol := map[string]pipefile.Symbol{}
 	var shares []*share
-	for _, sym := range s.Symbols {
-		m, native, err := b.names.Resolve(s.Manifest.Venue, sym.Name)
+	symbols := s.Symbols
+	if s.Selector != nil {
+		if symbols, shares = b.selected(s); symbols == nil {
+			b.channels(s, shares)
+			return
+		}
+	}
+	for i, sym := range symbols {
+		var m market.Market
+		var native string
+		var err error
+		if s.Selector != nil { // the venue's own statement goes before its naming rules
+			l := &b.chosen[s.Address()][i]
+			m, native = l.Market, l.Symbol
+		} else {
+			m, native, err = b.names.Resolve(s.Manifest.Venue, sym.Name)
+		}
 		if err != nil {
 			b.errorf(sym.Range, "Unknown symbol", "%v", err)
 			continue
@@ -118,6 +148,10 @@ func (b *builder) source(s *pipefile.Source) {
 		}
 		x.instruments = append(x.instruments, ins)
 	}
+	b.channels(s, shares)
+}
+
+func (b *builder) channels(s *pipefile.Source, shares []*share) {
 	for _, c := range s.Channels {
 		b.channel(s, c, shares)
 	}
@@ -283,7 +317,10 @@ func (b *builder) channel(s *pipefile.Source, c *pipefile.Channel, shares []*sha
 			}
 		}
 	}
-	if found {
+	if found || s.Selector != nil && slices.ContainsFunc(s.Selector.On(), func(m market.Market) bool { // of which nothing is chosen now
+		_, ok := c.On(m)
+		return ok
+	}) {
 		return
 	}
 	var markets, has []string
@@ -348,7 +385,7 @@ func (b *builder) selections(refs []pipefile.Ref) []Selection {
 	var out []Selection
 	add := func(n Selection) {
 		for i := range out {
-			if o := &out[i]; o.Journal == n.Journal && slices.Equal(o.Instruments, n.Instruments) {
+			if o := &out[i]; o.Journal == n.Journal && o.All == n.All && slices.Equal(o.Instruments, n.Instruments) {
 				o.Kinds = union(o.Kinds, n.Kinds)
 				o.Channels = union(o.Channels, n.Channels)
 				return
@@ -363,13 +400,17 @@ func (b *builder) selections(refs []pipefile.Ref) []Selection {
 					continue
 				}
 				for i, in := range p.Inputs {
-					add(Selection{Feed: in.Feed, Processor: p.Name, Journal: p.Journals[i], Kinds: p.Kinds, Instruments: in.Instruments})
+					add(Selection{Feed: in.Feed, Processor: p.Name, Journal: p.Journals[i], Kinds: p.Kinds, All: in.All, Instruments: in.Instruments})
 				}
 			}
 			continue
 		}
-		for _, x := range b.shares[b.in.Source(r.Type, r.Name)] {
+		src := b.in.Source(r.Type, r.Name)
+		for _, x := range b.shares[src] {
 			n := Selection{Feed: x.feed.Name, Journal: x.feed.Journal(Records), Instruments: x.instruments}
+			if src.Selector != nil && len(x.feed.Sources) == 1 { // nobody else's are in the feed: what comes and goes changes no reader
+				n.All, n.Instruments = true, []Instrument{}
+			}
 			for _, c := range x.channels {
 				if r.Channel == market.ChannelNone || r.Channel == c {
 					n.Channels = union(n.Channels, []market.Channel{c})
@@ -378,6 +419,9 @@ func (b *builder) selections(refs []pipefile.Ref) []Selection {
 			}
 			if len(n.Channels) > 0 {
 				n.Kinds = union(n.Kinds, []market.Kind{market.KindQuality, market.KindCoverage})
+				if src.Selector != nil {
+					n.Kinds = union(n.Kinds, []market.Kind{market.KindInstrument})
+				}
 				add(n)
 			}
 		}
@@ -402,7 +446,12 @@ func (b *builder) processors() {
 		byFeed := map[string]int{}
 		for _, s := range b.selections(refs) {
 			if i, ok := byFeed[s.Feed]; ok {
-				p.Inputs[i].Instruments = unionInstruments(p.Inputs[i].Instruments, s.Instruments)
+				in := &p.Inputs[i]
+				if in.All = in.All || s.All; in.All {
+					in.Instruments = []Instrument{}
+				} else {
+					in.Instruments = unionInstruments(in.Instruments, s.Instruments)
+				}
 				continue
 			}
 			byFeed[s.Feed] = len(p.Inputs)

@@ -26,7 +26,17 @@ type Member struct {
 type Change struct {
 	Listing
 	Added  bool
+	Gone   bool // from the catalogues
 	Reason string
+}
+
+const reasonExpired = "expired"
+
+// Clone is a state of its own with the same choice.
+func (s *State) Clone() *State {
+	c := *s
+	c.members, c.before = slices.Clone(s.members), slices.Clone(s.before)
+	return &c
 }
 
 // State is what a selector has chosen on one market.
@@ -38,6 +48,20 @@ type State struct {
 	// expires, and how many had a turnover.
 	before []time.Time
 	ranked int
+}
+
+// Stated is the instrument as an instrument record states it: one that has gone
+// from the catalogues is delisted, one past its expiry has expired.
+func (c *Change) Stated() Listing {
+	l := c.Listing
+	switch {
+	case c.Added:
+	case c.Reason == reasonExpired:
+		l.Status = market.StatusExpired
+	case c.Gone:
+		l.Status = market.StatusDelisted
+	}
+	return l
 }
 
 // New is a state with nothing chosen, or with what an earlier one had.
@@ -72,7 +96,7 @@ func (s *State) Step(now time.Time, all []Listing) (changes []Change, doubt stri
 		}
 		why := s.leaves(&m, l != nil, ranks, now)
 		if why != "" {
-			changes = append(changes, Change{Listing: m.Listing, Reason: why})
+			changes = append(changes, Change{Listing: m.Listing, Gone: l == nil, Reason: why})
 			continue
 		}
 		chosen[m.Symbol] = true
@@ -216,7 +240,7 @@ func (s *State) enters(l *Listing, ranks rankings, now time.Time) string {
 func (s *State) leaves(m *Member, listed bool, ranks rankings, now time.Time) string {
 	switch {
 	case m.Expired(now) || m.Status == market.StatusExpired:
-		return "expired"
+		return reasonExpired
 	case m.Status == market.StatusDelisted:
 		return "delisted"
 	case anyOf(s.sel.Exclude, &m.Listing):
