@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -85,15 +84,26 @@ func (r *run) follow() (stop func()) {
 				}
 			}
 			f.states[m] = selection.New(s.Origin.Selector, m, had)
-			f.meter(m).chosen.Store(int64(len(had)))
+			f.count(m, 0)
+			f.meter(m).at.Store(time.Now().UnixNano())
 		}
 		work.Go("selection "+s.Source, func(ctx context.Context) error { f.run(ctx); return nil })
 	}
-	return func() { work.Cancel(nil); r.keep(work.Wait()) }
+	return func() {
+		work.Cancel(nil)
+		r.keep(work.Wait())
+		r.follows.meters.Range(func(_, m any) bool { m.(*followMeter).chosen.Store(0); return true })
+	}
 }
 
 func (f *follower) feed(m market.Market) string {
 	return f.sel.Origin.Manifest.Venue + "-" + m.String()
+}
+
+// count keeps the number of instruments chosen, to which other sources of the
+// feed add theirs; before is what this one had counted.
+func (f *follower) count(m market.Market, before int) {
+	f.meter(m).chosen.Add(int64(len(f.states[m].Members()) - before))
 }
 
 func (f *follower) meter(m market.Market) *followMeter { return f.e.followMeter(f.feed(m)) }
@@ -167,9 +177,10 @@ func (f *follower) round(ctx context.Context) {
 			f.tell(&x)
 		}
 	}
+	old := f.states
 	f.states = next
-	for m, s := range f.states {
-		f.meter(m).chosen.Store(int64(len(s.Members())))
+	for m, s := range old {
+		f.count(m, len(s.Members()))
 	}
 	if err := f.e.keepChosen(ctx, f.sel, f.states); err != nil {
 		f.log.Error().Err(err).Msg("what is selected could not be written down: a start without the venue has an older selection")
@@ -230,9 +241,6 @@ func (e *Engine) keepChosen(ctx context.Context, s plan.Selected, states map[mar
 	k := listings.KeptSource{Selector: plan.Fingerprint(s.Origin), At: time.Now(), Members: map[string][]selection.Member{}}
 	for m, st := range states {
 		k.Members[m.String()] = st.Members()
-	}
-	if old, ok := kept[s.Source]; ok && old.Selector == k.Selector && reflect.DeepEqual(old.Members, k.Members) {
-		k.At = old.At
 	}
 	kept[s.Source] = k
 	return kept.Write(e.dir)
