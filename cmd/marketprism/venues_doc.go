@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/marketprism/marketprism/runtime/pipefile"
+	"github.com/marketprism/marketprism/runtime/sign"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -28,7 +29,7 @@ How a channel's completeness is known:
 | book | made by the runtime from the book |
 | – | the venue doesn't have it, or not in public |
 
-A mark with an asterisk stands for a channel that the venue thins out by design; its note says how. A key (†) says that a part of the channel, or all of it, needs a login.
+A mark with an asterisk stands for a channel that the venue thins out by design; its note says how. A dagger (†) says that a part of the channel, or all of it, needs a login.
 
 `
 
@@ -252,7 +253,42 @@ func heartbeat(h *source.Heartbeat) string {
 }
 
 // endpointLogin says what an endpoint's connections need.
-func endpointLogin(*source.Endpoint) string { return "" }
+func endpointLogin(e *source.Endpoint) string {
+	if e.Login == nil {
+		return ""
+	}
+	return needs(e.Login)
+}
+
+func needs(l *source.Login) string {
+	s := strings.Join(sign.Needs(l), ", ")
+	if l.For != "" {
+		s += " (" + l.For + ")"
+	}
+	return s
+}
 
 // login says what of a channel needs a login on a market; empty: nothing.
-func login(*source.MarketSpec, *source.ChannelSpec) string { return "" }
+func login(s *source.MarketSpec, c *source.ChannelSpec) string {
+	of := func(class string) *source.Login {
+		for i := range s.Endpoints {
+			if e := &s.Endpoints[i]; e.Class == class && c.Transport == source.Stream {
+				return e.Login
+			}
+		}
+		return nil
+	}
+	if c.Login != nil {
+		return needs(c.Login)
+	}
+	var parts []string
+	if l := of(c.Class); l != nil {
+		parts = append(parts, needs(l))
+	}
+	for _, r := range c.ClassWhen {
+		if l := of(r.Class); l != nil {
+			parts = append(parts, fmt.Sprintf("%s = %v: %s", r.Attribute, r.Value, needs(l)))
+		}
+	}
+	return strings.Join(parts, "; ")
+}

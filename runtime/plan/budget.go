@@ -189,14 +189,14 @@ func (b *builder) budget(f *Feed) {
 	if limit.N > 0 {
 		left := float64(limit.N) - s.PollWeight
 		if left <= 0 {
-			at := f.Channels[0].at
+			at, instead := f.Channels[0].at, "take fewer symbols"
 			if polling != nil {
 				at = polling.at
 			} else if i := slices.IndexFunc(b.out.Selected, func(x Selected) bool { return slices.Contains(f.Sources, x.Source) }); i >= 0 {
-				at = b.out.Selected[i].Origin.SelectorRange
+				at, instead = b.out.Selected[i].Origin.SelectorRange, "raise refresh, the time between catalogues"
 			}
-			b.errorf(at, "Polls exceed the request budget", "Polling for %s takes a weight of %.0f in %s; %s allows %d. Poll less often, take fewer symbols, or ask less often for catalogues (refresh).",
-				f.Name, s.PollWeight, s.WeightPer, f.Venue, limit.N)
+			b.errorf(at, "Polls exceed the request budget", "Polling for %s takes a weight of %.0f in %s; %s allows %d. Poll less often, or %s.",
+				f.Name, s.PollWeight, s.WeightPer, f.Venue, limit.N, instead)
 			return
 		}
 		if s.Weight > limit.N {
