@@ -10,9 +10,11 @@ import (
 	"github.com/marketprism/marketprism/plugins/sink/parquet"
 	"github.com/marketprism/marketprism/plugins/sink/stdout"
 	"github.com/marketprism/marketprism/plugins/source/binance"
+	"github.com/marketprism/marketprism/plugins/source/bitget"
 	"github.com/marketprism/marketprism/plugins/source/bybit"
 	"github.com/marketprism/marketprism/plugins/source/coinbase"
 	"github.com/marketprism/marketprism/plugins/source/deribit"
+	"github.com/marketprism/marketprism/plugins/source/gateio"
 	"github.com/marketprism/marketprism/plugins/source/kraken"
 	"github.com/marketprism/marketprism/plugins/source/okx"
 	"github.com/marketprism/marketprism/sdk/serve"
@@ -26,9 +28,11 @@ var (
 	bundledSources = map[string]func() source.Source{
 		"binance":   binance.New,
 		"binanceus": binance.NewUS,
+		"bitget":    bitget.New,
 		"bybit":     bybit.New,
 		"coinbase":  coinbase.New,
 		"deribit":   deribit.New,
+		"gateio":    gateio.New,
 		"kraken":    kraken.New,
 		"okcoin":    okx.NewOkcoin,
 		"okx":       okx.New,

@@ -23,7 +23,7 @@ func TestConformance(t *testing.T) {
 			var cards []string // all on a venue's first market; on the others those that differ from it, for all take a minute
 			switch {
 			case m.Market == market.MarketOption:
-				cards = []string{"02", "04"}
+				cards = []string{"02", "04", "12"}
 			case venue == "kraken" && m.Market == market.MarketLinear: // all: contracts have a protocol of their own
 			case i > 0:
 				cards = []string{"01", "02", "03", "04", "09"}
