@@ -29,6 +29,52 @@ const askTime = 2 * time.Minute
 type follows struct {
 	turn   chan struct{} // holds one while the plan is being changed
 	meters sync.Map      // feed name → *followMeter
+	nudges sync.Map      // feed name → *nudges
+}
+
+// nudges wake the followers of a feed, of which each looks at the count.
+type nudges struct {
+	mu   sync.Mutex
+	wake map[*follower]chan struct{}
+}
+
+func (e *Engine) nudges(feed string) *nudges {
+	n, _ := e.follows.nudges.LoadOrStore(feed, &nudges{wake: map[*follower]chan struct{}{}})
+	return n.(*nudges)
+}
+
+func (n *nudges) set(f *follower, on bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if on {
+		n.wake[f] = f.nudged
+	} else {
+		delete(n.wake, f)
+	}
+}
+
+func (n *nudges) ring() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, c := range n.wake {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// listed is told by the lane what an instrument record says: where that is news,
+// who follows the feed's catalogue need not wait for its next turn.
+func (f *feed) listed(symbol string, s market.Status) {
+	if known, ok := f.statuses[symbol]; ok && known == s {
+		return
+	}
+	if f.statuses == nil {
+		f.statuses = map[string]market.Status{}
+	}
+	f.statuses[symbol] = s
+	f.e.nudges(f.p.Name).ring()
 }
 
 func (f *follows) lock(ctx context.Context) error {
@@ -62,7 +108,12 @@ type follower struct {
 	proxy  string
 	states map[market.Market]*selection.State
 	log    zerolog.Logger
+	nudged chan struct{} // an instrument record had news
 }
+
+// nudgeAfter is how long after a catalogue the next one is asked for at the
+// earliest, where instrument records have news.
+const nudgeAfter = 10 * time.Second
 
 // follow starts followers for what a plan selects; the returned function ends
 // them.
@@ -75,7 +126,7 @@ func (r *run) follow() (stop func()) {
 	chosen := r.plan.Chosen()
 	for _, s := range r.plan.Selected {
 		f := &follower{e: r.Engine, asker: asker, sel: s, proxy: r.proxy, states: map[market.Market]*selection.State{},
-			log: r.log.With().Str("source", s.Source).Logger()}
+			log: r.log.With().Str("source", s.Source).Logger(), nudged: make(chan struct{}, 1)}
 		for _, m := range s.Markets {
 			var had []selection.Member
 			for _, l := range chosen[s.Source] {
@@ -111,15 +162,24 @@ func (f *follower) meter(m market.Market) *followMeter { return f.e.followMeter(
 // run asks at intervals, each time a tenth earlier at most, so that pipelines
 // which were started together don't ask together.
 func (f *follower) run(ctx context.Context) {
-	every := f.sel.Every.Std()
+	for _, m := range f.sel.Markets {
+		n := f.e.nudges(f.feed(m))
+		n.set(f, true)
+		defer n.set(f, false)
+	}
+	every, asked := f.sel.Every.Std(), time.Now()
 	timer := time.NewTimer(every - rand.N(every/10+1))
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-f.nudged:
+			timer.Reset(min(nudgeAfter, every) - time.Since(asked))
+			continue
 		case <-timer.C:
 		}
+		asked = time.Now()
 		f.round(ctx)
 		timer.Reset(every - rand.N(every/10+1))
 	}
