@@ -16,6 +16,7 @@ import (
 	"github.com/marketprism/marketprism/plugins/source/deribit"
 	"github.com/marketprism/marketprism/plugins/source/gateio"
 	"github.com/marketprism/marketprism/plugins/source/kraken"
+	"github.com/marketprism/marketprism/plugins/source/kucoin"
 	"github.com/marketprism/marketprism/plugins/source/okx"
 	"github.com/marketprism/marketprism/sdk/serve"
 	"github.com/marketprism/marketprism/sdk/sink"
@@ -34,6 +35,7 @@ var (
 		"deribit":   deribit.New,
 		"gateio":    gateio.New,
 		"kraken":    kraken.New,
+		"kucoin":    kucoin.New,
 		"okcoin":    okx.NewOkcoin,
 		"okx":       okx.New,
 	}

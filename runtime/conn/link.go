@@ -380,7 +380,7 @@ func (l *link) error(k fault.Kind, format string, args ...any) error {
 
 // session asks for the script until each of its requests has a reply.
 func (l *link) session(subs []source.Subscription) (source.Script, error) {
-	req := source.SessionRequest{Market: l.f.set.Spec.Market, Class: l.ep.Class, Endpoint: l.address, Subscriptions: subs, Config: l.f.set.Config}
+	req := source.SessionRequest{Market: l.f.set.Spec.Market, Class: l.ep.Class, Endpoint: l.address, Base: l.f.base(), Subscriptions: subs, Config: l.f.set.Config}
 	for range 8 {
 		script, err := l.f.set.Renderer.Session(l.ctx, req)
 		if err != nil {
@@ -523,7 +523,7 @@ func (l *link) dial(way *way, st *source.Dial) error {
 			if rerr := f.refusal(way, a, l.num, time.Now()); rerr != nil {
 				return unopened{rerr, connectStatus}
 			}
-			if st.Sign != nil && (resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusBadRequest) { // the latter of a key without its form
+			if st.Sign != nil && f.set.Credentials != nil && (resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusBadRequest) { // the latter of a key without its form
 				return unopened{l.error(fault.Stop, "%s: the venue refuses the login: HTTP %s: %s; look at the source's credentials block", shown, resp.Status, excerpt(body)), connectStatus}
 			}
 			return unopened{l.errorf("%s: handshake: HTTP %s: %s", shown, resp.Status, excerpt(body)), connectStatus}

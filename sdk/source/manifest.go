@@ -174,7 +174,9 @@ const (
 	SequenceIncrement SequenceKind = "increment" // last == L+1
 )
 
-// SequenceStart is how the first update after an HTTP snapshot S is found.
+// SequenceStart is how the first update after a snapshot S is found that comes
+// beside the updates: by a request, or in the stream behind some of them
+// (SnapshotInBand). Until it comes they are held.
 type SequenceStart string
 
 // The ways to start.
