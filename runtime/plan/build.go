@@ -380,8 +380,9 @@ func process(kind, name string, p pipefile.Plugin, version string) Process {
 	return Process{Name: kind + "/" + name, Kind: kind, Plugin: p.Name, Version: version, FirstParty: p.FirstParty(), Path: p.Path, SHA256: p.SHA256}
 }
 
-// selections are what an input means, one for each feed that it touches.
-func (b *builder) selections(refs []pipefile.Ref) []Selection {
+// selections are what an input means, one for each feed that it touches; changes
+// says that instrument records of what selectors take and leave out are in them.
+func (b *builder) selections(refs []pipefile.Ref, changes bool) []Selection {
 	var out []Selection
 	add := func(n Selection) {
 		for i := range out {
@@ -408,21 +409,24 @@ func (b *builder) selections(refs []pipefile.Ref) []Selection {
 		src := b.in.Source(r.Type, r.Name)
 		for _, x := range b.shares[src] {
 			n := Selection{Feed: x.feed.Name, Journal: x.feed.Journal(Records), Instruments: x.instruments}
-			if src.Selector != nil && len(x.feed.Sources) == 1 { // nobody else's are in the feed: what comes and goes changes no reader
-				n.All, n.Instruments = true, []Instrument{}
-			}
+			alone := src.Selector != nil && len(x.feed.Sources) == 1
 			for _, c := range x.channels {
 				if r.Channel == market.ChannelNone || r.Channel == c {
 					n.Channels = union(n.Channels, []market.Channel{c})
 					n.Kinds = union(n.Kinds, x.feed.Channel(c).Kinds)
+					alone = alone && !x.feed.Channel(c).PerMarket
 				}
+			}
+			if alone { // nobody else's are in the journal: what comes and goes changes no reader
+				n.All, n.Instruments = true, []Instrument{}
 			}
 			if len(n.Channels) > 0 {
 				n.Kinds = union(n.Kinds, []market.Kind{market.KindQuality, market.KindCoverage})
-				if src.Selector != nil {
-					n.Kinds = union(n.Kinds, []market.Kind{market.KindInstrument})
-				}
 				add(n)
+				if src.Selector != nil && changes {
+					add(Selection{Feed: n.Feed, Journal: n.Journal, Channels: []market.Channel{market.ChannelInstruments}, Kinds: []market.Kind{market.KindInstrument},
+						All: true, Instruments: []Instrument{}})
+				}
 			}
 		}
 	}
@@ -444,7 +448,7 @@ func (b *builder) processors() {
 			refs[i].Channel = market.ChannelBook
 		}
 		byFeed := map[string]int{}
-		for _, s := range b.selections(refs) {
+		for _, s := range b.selections(refs, false) {
 			if i, ok := byFeed[s.Feed]; ok {
 				in := &p.Inputs[i]
 				if in.All = in.All || s.All; in.All {
@@ -476,7 +480,7 @@ func (b *builder) sinks() {
 	for _, x := range b.in.Sinks {
 		s := &Sink{
 			Name: x.Type + "." + x.Name, Plugin: x.Type, Commit: x.Manifest.Commit, Idempotent: x.Manifest.Idempotent,
-			Config: x.Config, Shown: x.Shown, Inputs: b.selections(x.Input), Journals: []string{},
+			Config: x.Config, Shown: x.Shown, Inputs: b.selections(x.Input, true), Journals: []string{},
 			Batch: Batch{x.Batch.MaxRecords, Duration(x.Batch.MaxWait)}, OnFull: x.OnFull,
 		}
 		for _, in := range s.Inputs {

@@ -3,6 +3,7 @@ package plan_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -206,6 +207,39 @@ sink "null" "out" {
 		t.Fatal(detail(diags))
 	}
 	if in := out.Sinks[0].Inputs[0]; in.All || len(in.Instruments) != 1 || in.Instruments[0].Symbol != "ETHUSDT" {
+		t.Errorf("%+v", in)
+	}
+}
+
+// TestWholeMarket: where a channel brings a whole market, a reader is told which
+// instruments are chosen; the records of changes pass in any case.
+func TestWholeMarket(t *testing.T) {
+	p, diags := parseText(t, strings.Replace(selecting, `channel "trades" {}
+  channel "book" {}
+}
+source "kraken"`, `channel "trades" {}
+  channel "book" {}
+  channel "instruments" {}
+}
+source "kraken"`, 1))
+	if p == nil {
+		t.Fatal(detail(diags))
+	}
+	out, diags := plan.BuildChosen(p, pipefiletest.Plugins{}, plan.Choices{"source.binance.md": {listing(market.MarketSpot, "ETH")}})
+	if out == nil {
+		t.Fatal(detail(diags))
+	}
+	var got []string
+	for _, in := range out.Sinks[0].Inputs {
+		if in.Feed == "binance-spot" && in.Processor == "" {
+			got = append(got, fmt.Sprint(in.All, len(in.Instruments), " ", kindNames(in.Kinds)))
+		}
+	}
+	want := []string{"false 1 trade book_snapshot book_delta instrument quality coverage ", "true 0 instrument "}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if in := out.Processors[0].Inputs; len(in) != 1 || !in[0].All {
 		t.Errorf("%+v", in)
 	}
 }
