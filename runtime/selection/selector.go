@@ -86,13 +86,28 @@ func (s *Select) String() string {
 		w = append(w, s.Option.String())
 	}
 	if s.ExpiresWithin > 0 {
-		w = append(w, "expires within "+s.ExpiresWithin.String())
+		w = append(w, "expires within "+span(s.ExpiresWithin))
 	}
 	list("status", texts(s.Status))
 	if s.Top > 0 {
 		w = append(w, fmt.Sprintf("top %d by volume, margin %d", s.Top, s.Margin))
 	}
 	return strings.Join(w, ", ")
+}
+
+// span is a duration without its zeros.
+func span(d time.Duration) string {
+	if day := 24 * time.Hour; d >= day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
 }
 
 func texts[T fmt.Stringer](v []T) (out []string) {
