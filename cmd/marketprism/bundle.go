@@ -13,6 +13,7 @@ import (
 	"github.com/marketprism/marketprism/plugins/source/bybit"
 	"github.com/marketprism/marketprism/plugins/source/coinbase"
 	"github.com/marketprism/marketprism/plugins/source/deribit"
+	"github.com/marketprism/marketprism/plugins/source/hyperliquid"
 	"github.com/marketprism/marketprism/plugins/source/kraken"
 	"github.com/marketprism/marketprism/plugins/source/okx"
 	"github.com/marketprism/marketprism/sdk/serve"
@@ -24,14 +25,15 @@ import (
 // The bundled plugins. Each runs in a process of its own: this binary again.
 var (
 	bundledSources = map[string]func() source.Source{
-		"binance":   binance.New,
-		"binanceus": binance.NewUS,
-		"bybit":     bybit.New,
-		"coinbase":  coinbase.New,
-		"deribit":   deribit.New,
-		"kraken":    kraken.New,
-		"okcoin":    okx.NewOkcoin,
-		"okx":       okx.New,
+		"binance":     binance.New,
+		"binanceus":   binance.NewUS,
+		"bybit":       bybit.New,
+		"coinbase":    coinbase.New,
+		"deribit":     deribit.New,
+		"hyperliquid": hyperliquid.New,
+		"kraken":      kraken.New,
+		"okcoin":      okx.NewOkcoin,
+		"okx":         okx.New,
 	}
 	bundledSinks = map[string]func() sink.Sink{
 		"null":    null.New,
