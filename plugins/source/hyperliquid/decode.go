@@ -28,6 +28,7 @@ type decoder struct {
 type begun struct {
 	conn uint32
 	coin string
+	at   int64 // it was acknowledged
 }
 
 // topic is what a frame's channel says.
@@ -168,7 +169,7 @@ func (d *decoder) data(what topic, in *source.Input, out *source.Out) error {
 		c.Object()
 		return d.candle(out, market.OriginLive)
 	case isAnswer:
-		return d.answer(in.Conn, out)
+		return d.answer(in, out)
 	case isError:
 		d.refusal(c.Str(), out)
 	}
@@ -176,10 +177,10 @@ func (d *decoder) data(what topic, in *source.Input, out *source.Out) error {
 }
 
 // trades decodes those of one coin. The first frame after an acknowledgement
-// holds what was traded before it.
+// holds the latest of before it, if there were any.
 func (d *decoder) trades(conn uint32, out *source.Out) error {
 	c := &d.c
-	origin, first := market.OriginLive, len(d.begun) > 0
+	first, until := len(d.begun) > 0, int64(0)
 	c.Array()
 	for c.Elem() {
 		c.Object()
@@ -191,10 +192,14 @@ func (d *decoder) trades(conn uint32, out *source.Out) error {
 		if first {
 			first = false
 			if i := slices.IndexFunc(d.begun, func(b begun) bool { return b.conn == conn && b.coin == string(coin) }); i >= 0 {
-				d.begun, origin = slices.Delete(d.begun, i, i+1), market.OriginHistory
+				until = d.begun[i].at
+				d.begun = slices.Delete(d.begun, i, i+1)
 			}
 		}
-		t.Origin, t.Instrument = origin, out.SymbolIn(marketOf(coin), coin)
+		if t.Ts < until {
+			t.Origin = market.OriginHistory
+		}
+		t.Instrument = out.SymbolIn(marketOf(coin), coin)
 		out.Trade(&t)
 	}
 	return c.Err()
@@ -505,28 +510,28 @@ func (r *request) read(c *jsonscan.Cursor) {
 }
 
 // answer decodes an acknowledgement.
-func (d *decoder) answer(conn uint32, out *source.Out) error {
+func (d *decoder) answer(in *source.Input, out *source.Out) error {
 	var r request
 	d.c.Object()
 	r.read(&d.c)
 	if len(r.kind) == 0 {
 		return source.Lacks(&d.c, "an answer", "type")
 	}
-	d.accepted(conn, &r, out)
+	d.accepted(in, &r, out)
 	return nil
 }
 
 // accepted passes an acknowledgement on.
-func (d *decoder) accepted(conn uint32, r *request, out *source.Out) {
+func (d *decoder) accepted(in *source.Input, r *request, out *source.Out) {
 	switch {
 	case r.unsubscribe && string(r.kind) == nameBook:
 		b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
 		b.Kind, b.Flags, b.Instrument = market.KindBookDelta, market.FlagEnd, out.SymbolIn(marketOf(r.coin), r.coin)
 		out.Book(&b)
 	case string(r.kind) == nameTrades:
-		d.begun = slices.DeleteFunc(d.begun, func(b begun) bool { return b.conn == conn && b.coin == string(r.coin) })
+		d.begun = slices.DeleteFunc(d.begun, func(b begun) bool { return b.conn == in.Conn && b.coin == string(r.coin) })
 		if !r.unsubscribe {
-			d.begun = append(d.begun, begun{conn, string(r.coin)})
+			d.begun = append(d.begun, begun{in.Conn, string(r.coin), in.Recv})
 		}
 	}
 	d.token = appendToken(d.token[:0], r.kind, r.coin, r.interval)
