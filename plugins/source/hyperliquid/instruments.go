@@ -144,9 +144,7 @@ func (d *decoder) perpetuals(out *source.Out) error {
 		}
 		d.names = append(d.names, name)
 		n := parse(market.MarketLinear, string(name))
-		if n.Quote = collaterals[token]; n.Quote == "" {
-			n.Quote = fmt.Sprintf("T%d", token) // a token that is new; the number is its name
-		}
+		n.Quote = collaterals[token] // a token that is new leaves its perpetuals without a name
 		d.list(out, &r, market.MarketLinear, name, n)
 	}
 	c.Seek(end)
