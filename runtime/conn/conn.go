@@ -23,6 +23,10 @@
 // first frame stands behind all that the old connection had on its way. Responses to
 // snapshots, polls and catalogues carry connection 0.
 //
+// What a step signs or shows of the user's credentials is filled in just before
+// it is sent; the journal, Stats, events and errors have the template. What a
+// venue repeats or grants in its answer is struck out before it is journalled.
+//
 // Ownership: payloads handed to Journal.Append are a leased buffer, which the
 // next frame overwrites; Append copies. A reader returns its buffer when it ends,
 // a request that of its body when it is journalled.
@@ -44,6 +48,7 @@ import (
 	"time"
 
 	"github.com/marketprism/marketprism/runtime/pool"
+	"github.com/marketprism/marketprism/runtime/sign"
 	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/schema"
 	"github.com/marketprism/marketprism/sdk/source"
@@ -124,12 +129,14 @@ type Settings struct {
 	Spec     source.MarketSpec
 	Channels []source.ChannelSpec
 	Config   schema.Values // of the source block
-	Renderer Renderer
-	Frames   Journal
-	Budgets  *Budgets // shared by all feeds of the process
-	Logger   zerolog.Logger
-	Buffers  *pool.Slices[byte] // of readers and of HTTP bodies; nil: the feed's own
-	Events   func(Event)        // may be called from any goroutine and must not block; nil: log only
+	// Credentials sign what the plugin asks to be signed; nil: nothing can be.
+	Credentials *sign.Credentials
+	Renderer    Renderer
+	Frames      Journal
+	Budgets     *Budgets // shared by all feeds of the process
+	Logger      zerolog.Logger
+	Buffers     *pool.Slices[byte] // of readers and of HTTP bodies; nil: the feed's own
+	Events      func(Event)        // may be called from any goroutine and must not block; nil: log only
 
 	Latency Latency       // Balanced if empty
 	Gather  time.Duration // of Balanced, 2 ms if 0

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -44,9 +45,9 @@ func (l *link) resubscribe(k subKey) {
 }
 
 // ask sends a request as a frame, in turn and in the budget.
-func (l *link) ask(data string) {
+func (l *link) ask(fr *source.Frame) {
 	l.mu.Lock()
-	l.asks = append(l.asks, data)
+	l.asks = append(l.asks, fr)
 	l.mu.Unlock()
 	nudge(l.wake)
 }
@@ -76,7 +77,9 @@ func (l *link) control() error {
 			}
 			return false
 		}
-		l.letters()
+		if err := l.letters(); err != nil {
+			return err
+		}
 		if err := l.acked(due, now); err != nil {
 			return err
 		}
@@ -115,6 +118,7 @@ func (l *link) control() error {
 		// carrier before the old one's InputClose.
 		if !l.scripted.IsZero() && l.unacked == 0 && !l.announced {
 			l.announced, l.added = true, nil
+			l.login.Settled()
 			l.f.event(Event{Kind: EventSubscribed, Conn: l.num, Detail: fmt.Sprintf("%d subscriptions", len(l.active)), Subs: l.subscribed(nil)})
 		}
 		if l.announced && len(l.added) > 0 && len(l.queue) == 0 && l.unacked == 0 {
@@ -122,6 +126,7 @@ func (l *link) control() error {
 				l.f.event(Event{Kind: EventSubscribed, Conn: l.num, Detail: fmt.Sprintf("%d more subscriptions", len(subs)), Subs: subs})
 			}
 			l.added = nil
+			l.login.Settled() // their frames may have been signed
 		}
 		if !l.scripted.IsZero() && !l.told && l.unacked == 0 && (l.dataSeen.Load() > 0 || due(l.scripted.Add(readyWithout))) {
 			wait := l.scripted.Add(readyWithout)
@@ -198,13 +203,25 @@ func (l *link) control() error {
 	}
 }
 
-func (l *link) send(data string) error {
+func (l *link) send(data string) error { return l.sendFrame(&source.Frame{Data: data}) }
+
+// sendFrame journals a frame as it was rendered and writes it with values in
+// place of placeholders, signed at the time that the journal has.
+func (l *link) sendFrame(fr *source.Frame) error {
 	now := time.Now()
-	if err := l.f.append(source.InputSent, l.num, now, []byte(data)); err != nil {
+	data := []byte(fr.Data)
+	if err := l.f.append(source.InputSent, l.num, now, data); err != nil {
 		return err
 	}
+	if fr.Sign != nil {
+		var err error
+		if data, err = l.login.Frame(fr.Sign, fr.Data, now); err != nil {
+			return l.errorf("%w", err)
+		}
+		defer clear(data)
+	}
 	l.ws.SetWriteDeadline(now.Add(writeTime))
-	if err := l.ws.WriteMessage(websocket.TextMessage, []byte(data)); err != nil {
+	if err := l.ws.WriteMessage(websocket.TextMessage, data); err != nil {
 		return l.endf(closeNetwork, "write: %w", err)
 	}
 	l.f.count.sent.Add(1)
@@ -212,14 +229,15 @@ func (l *link) send(data string) error {
 	return nil
 }
 
-// letters takes in what the decoder said.
-func (l *link) letters() {
+// letters takes in what the decoder said. An error is the venue's refusal of a
+// step that the script waits for.
+func (l *link) letters() error {
 	l.mu.Lock()
 	in, asks := l.inbox, l.asks
 	l.inbox, l.asks = nil, nil
 	l.mu.Unlock()
 	for _, a := range asks {
-		l.queue = append(l.queue, item{frame: &source.Frame{Data: a}})
+		l.queue = append(l.queue, item{frame: a})
 	}
 	for _, m := range in {
 		token, reason := m.text, ""
@@ -233,6 +251,11 @@ func (l *link) letters() {
 		}
 		if m.kind == source.SignalReady {
 			continue
+		}
+		if m.kind == source.SignalRejected && l.scripted.IsZero() {
+			if err := l.refused(token, reason); err != nil {
+				return err
+			}
 		}
 		waiting := l.acks[token]
 		if len(waiting) == 0 {
@@ -253,6 +276,26 @@ func (l *link) letters() {
 			l.f.event(Event{Kind: EventRejected, Conn: l.num, Detail: fmt.Sprintf("%s: %s", excerpt([]byte(a.frame.Data)), reason), Subs: l.f.subsOf(a.keys)})
 		}
 	}
+	return nil
+}
+
+// refused says what a refusal of an awaited step means.
+func (l *link) refused(token, reason string) error {
+	i := slices.IndexFunc(l.queue, func(it item) bool { return it.await != nil && it.await.Token == token })
+	if i < 0 {
+		return nil
+	}
+	l.f.count.rejected.Add(1)
+	e := &fault.Error{Kind: fault.Stop}
+	next := "the feed stops: look at the source's credentials block"
+	for _, r := range l.queue[i].await.Refusals {
+		if strings.HasPrefix(reason, r.Reason) {
+			e.Kind, e.After, next = r.Kind, r.After, "it is tried again"
+			break
+		}
+	}
+	e.Err = l.endf(closeScript, "the venue refuses %q: %s; %s", token, l.login.Redact(reason), next)
+	return e
 }
 
 func indexNUL(s string) int {
@@ -330,6 +373,7 @@ func (l *link) work(due func(time.Time) bool, now time.Time) error {
 				}
 				return nil
 			}
+			l.login.Settled()
 		default:
 			if l.paid {
 				l.paid = false
@@ -342,7 +386,7 @@ func (l *link) work(due func(time.Time) bool, now time.Time) error {
 			if len(it.keys) > 0 {
 				l.hold()
 			}
-			if err := l.send(it.frame.Data); err != nil {
+			if err := l.sendFrame(it.frame); err != nil {
 				return err
 			}
 			if it.frame.Token != "" {
@@ -485,13 +529,13 @@ func (l *link) renew(due func(time.Time) bool, now time.Time) error {
 				return err
 			}
 			l.messages.force(now, 1)
-			if err := l.send(r.Frame.Data); err != nil {
+			if err := l.sendFrame(r.Frame); err != nil {
 				return err
 			}
 			continue
 		}
 		l.f.background(l.name(" renewal"), func() {
-			if _, err := l.f.do(l.ctx, *r.Request, l.num, 1, urgent); err != nil && l.ctx.Err() == nil {
+			if _, err := l.request(*r.Request); err != nil && l.ctx.Err() == nil {
 				l.f.count.requestErrors.Add(1)
 				l.f.event(Event{Kind: EventRequest, Conn: l.num, Detail: err.Error(), Err: err})
 				if fault.Of(err) == fault.Stop {

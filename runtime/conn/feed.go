@@ -3,7 +3,6 @@ package conn
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -11,12 +10,11 @@ import (
 	"time"
 
 	"github.com/marketprism/marketprism/runtime/sched"
+	"github.com/marketprism/marketprism/runtime/sign"
 	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
-
-var errSigned = fault.New(fault.Stop, errors.New("conn: signing is not available yet: this channel needs a secret; remove it from the pipeline"))
 
 // subKey tells subscriptions apart: a channel may be had twice for a symbol
 // with different attributes (candles of 1m and 5m).
@@ -39,6 +37,7 @@ type Feed struct {
 	set   Settings
 	name  string // venue and market, for messages
 	ways  []*way
+	signs *sign.Signer
 	turn  atomic.Uint32 // of ways that are equally good
 	http  httpCounts
 	count counters
@@ -72,7 +71,7 @@ func New(s Settings) (*Feed, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Feed{set: s, name: s.Venue + " " + s.Spec.Market.String(), ways: ways,
+	f := &Feed{set: s, name: s.Venue + " " + s.Spec.Market.String(), ways: ways, signs: sign.NewSigner(s.Credentials),
 		wake: make(chan struct{}, 1), polls: make(chan struct{}, 1), busy: make(chan struct{}, 6),
 		next: s.FirstConn, streams: make(map[subKey]source.Subscription), polled: make(map[subKey]source.Subscription),
 		links: make(map[uint32]*link), openedBy: make(map[string]uint64), pending: make(map[subKey]bool)}

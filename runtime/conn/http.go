@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/marketprism/marketprism/runtime/pool"
+	"github.com/marketprism/marketprism/runtime/sign"
 	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -33,9 +34,24 @@ type call struct {
 	conn     uint32
 	weight   int
 	priority int
+	session  *sign.Session // that it is signed in; nil: one of its own
 }
 
-// do performs a request of a session. See exchange.
+func (c *call) message() sign.Message {
+	return sign.Message{Method: c.Method, URL: c.URL, Header: c.Header, Body: c.Body}
+}
+
+// signed is the request with values in place of placeholders. Time and nonce are
+// those of the moment at which it is sent: it may have stood in line for long.
+func (f *Feed) signed(c *call, q *HTTPRequest) (*HTTPRequest, error) {
+	m, err := c.session.Request(c.Sign, c.message(), time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return &HTTPRequest{Method: q.Method, URL: override(m.URL, f.set.HTTPURL), Header: m.Header, Body: m.Body, MaxBody: q.MaxBody, Shown: q.URL}, nil
+}
+
+// do performs a request that belongs to no connection's login. See exchange.
 func (f *Feed) do(ctx context.Context, r source.Request, conn uint32, weight, priority int) (source.Reply, error) {
 	return f.exchange(ctx, call{Request: r, conn: conn, weight: weight, priority: priority})
 }
@@ -47,7 +63,12 @@ func (f *Feed) do(ctx context.Context, r source.Request, conn uint32, weight, pr
 // is open polls fail, everything else waits.
 func (f *Feed) exchange(ctx context.Context, c call) (source.Reply, error) {
 	if c.Sign != nil {
-		return source.Reply{}, errSigned
+		if c.session == nil {
+			c.session = f.signs.Session()
+		}
+		if err := c.session.CheckRequest(c.Sign, c.message()); err != nil {
+			return source.Reply{}, fmt.Errorf("conn: %s: %w", f.name, err)
+		}
 	}
 	if c.Weight > 0 {
 		c.weight = c.Weight
@@ -71,6 +92,9 @@ func (f *Feed) exchange(ctx context.Context, c call) (source.Reply, error) {
 	if err != nil {
 		stats.failed(ctx, err)
 		return source.Reply{}, fmt.Errorf("conn: %s: %w", f.name, err)
+	}
+	if c.Sign != nil {
+		c.session.Mask(resp.Body)
 	}
 	stats.seconds.Observe(now.Sub(asked))
 	stats.answered(resp.Status)
@@ -100,6 +124,9 @@ func (f *Feed) exchange(ctx context.Context, c call) (source.Reply, error) {
 	}
 	if resp.Status >= 500 {
 		f.baseAt.Add(1)
+	}
+	if c.Sign != nil && resp.Status == http.StatusUnauthorized {
+		return reply, fault.Errorf(fault.Stop, "conn: %s: %s: the venue refuses the login: HTTP 401: %s; look at the source's credentials block", f.name, at, excerpt(resp.Body))
 	}
 	if resp.Status/100 != 2 {
 		return reply, fmt.Errorf("conn: %s: %s: HTTP %d: %s", f.name, at, resp.Status, excerpt(resp.Body))
@@ -143,7 +170,13 @@ func (f *Feed) send(ctx context.Context, c *call, q *HTTPRequest, r *HTTPRespons
 		w.flying.Add(1)
 		f.http.flying.Add(1)
 		sent(time.Now())
-		err := w.pool.do(ctx, q, r)
+		out, err := q, error(nil)
+		if c.Sign != nil {
+			out, err = f.signed(c, q)
+		}
+		if err == nil {
+			err = w.pool.do(ctx, out, r)
+		}
 		f.http.flying.Add(-1)
 		w.flying.Add(-1)
 		<-f.busy

@@ -57,7 +57,15 @@ type HTTPRequest struct {
 	URL     string
 	Header  map[string]string
 	Body    string
-	MaxBody int // of the answer, inflated; the pool's if 0
+	MaxBody int    // of the answer, inflated; the pool's if 0
+	Shown   string // in place of URL, where that holds what must not be seen: in errors. Redirects are not followed then
+}
+
+func (q *HTTPRequest) shown(raw string) string {
+	if q.Shown != "" {
+		return redact(q.Shown)
+	}
+	return redact(raw)
 }
 
 func (q *HTTPRequest) method() string {
@@ -235,7 +243,7 @@ func (p *HTTPPool) do(ctx context.Context, q *HTTPRequest, r *HTTPResponse) erro
 				return err
 			}
 			p.count.errors.Add(1)
-			return &url.Error{Op: q.method(), URL: redact(raw), Err: err}
+			return &url.Error{Op: q.method(), URL: q.shown(raw), Err: err}
 		}
 		switch r.Status {
 		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -243,7 +251,7 @@ func (p *HTTPPool) do(ctx context.Context, q *HTTPRequest, r *HTTPResponse) erro
 			return nil
 		}
 		to := r.Header("Location")
-		if to == "" || !q.again() {
+		if to == "" || !q.again() || q.Shown != "" {
 			return nil
 		}
 		if raw, err = redirected(raw, to, hop); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/marketprism/marketprism/runtime/pool"
+	"github.com/marketprism/marketprism/runtime/sign"
 	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -49,8 +50,9 @@ type link struct {
 	ctx       context.Context
 	cancel    context.CancelCauseFunc
 
-	ws   *websocket.Conn
-	sock *sock
+	ws    *websocket.Conn
+	sock  *sock
+	login *sign.Session
 
 	// Control: of run's goroutine.
 	url       string    // rendered
@@ -106,7 +108,7 @@ type link struct {
 	mu     sync.Mutex
 	inbox  []letter
 	resubs []subKey
-	asks   []string // requests on the socket
+	asks   []*source.Frame // requests on the socket
 }
 
 type linkStat struct {
@@ -158,6 +160,7 @@ func newLink(ctx context.Context, s *slot, address string, priority int) (*link,
 	l := &link{f: s.f, slot: s, ep: s.ep, num: n, address: address, priority: priority, patience: s.patience, strain: s.strain, parent: ctx, since: time.Now(),
 		prio: make(chan string, 64), pongs: make(chan string, 4), wake: make(chan struct{}, 1), ready: make(map[string]bool), acks: make(map[string][]*ack),
 		active: make(map[subKey]bool), rejected: make(map[subKey]bool), rendered: make(chan rendering, 1), done: make(chan struct{})}
+	l.login = s.f.signs.Session()
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	l.url = l.address
 	if s.cur != nil && s.cur.carries {
@@ -192,6 +195,7 @@ func (l *link) run() error {
 		f.mu.Unlock()
 		l.cancel(nil)
 		l.beside = nil
+		l.login.Close()
 	}()
 	release, err := l.open()
 	if err != nil {
@@ -390,13 +394,18 @@ func (l *link) session(subs []source.Subscription) (source.Script, error) {
 		if open == nil {
 			return script, nil
 		}
-		reply, err := l.f.do(l.ctx, *open, l.num, 1, urgent)
+		reply, err := l.request(*open)
 		if err != nil {
 			return script, l.errorf("session: %w", err)
 		}
 		req.Replies = append(req.Replies, reply)
 	}
 	return source.Script{}, l.error(fault.Stop, "the session script of class %q asks for more than 8 requests", l.ep.Class)
+}
+
+// request performs one of the script's.
+func (l *link) request(r source.Request) (source.Reply, error) {
+	return l.f.exchange(l.ctx, call{Request: r, conn: l.num, weight: 1, priority: urgent, session: l.login})
 }
 
 // plan turns the script into work for control.
@@ -451,7 +460,9 @@ func (l *link) item(fr *source.Frame, keys []subKey) (item, error) {
 
 func (l *link) sendable(fr *source.Frame) error {
 	if fr.Sign != nil {
-		return errSigned
+		if err := l.login.Check(fr.Sign, fr.Data); err != nil {
+			return l.errorf("%w", err)
+		}
 	}
 	if n := l.ep.MaxFrameSent; n > 0 && len(fr.Data) > n {
 		return l.error(fault.Stop, "a frame of %d bytes was rendered, the venue takes %d: %s", len(fr.Data), n, excerpt([]byte(fr.Data)))
@@ -462,10 +473,17 @@ func (l *link) sendable(fr *source.Frame) error {
 func (l *link) dial(way *way, st *source.Dial) error {
 	f := l.f
 	l.url = st.URL
-	target := override(st.URL, f.set.URL)
+	shown, m := override(st.URL, f.set.URL), sign.Message{URL: st.URL, Header: st.Header}
+	if st.Sign != nil {
+		var err error
+		if m, err = l.login.Request(st.Sign, m, time.Now()); err != nil {
+			return l.errorf("%w", err)
+		}
+	}
+	target := override(m.URL, f.set.URL)
 	u, err := url.Parse(target)
 	if err != nil || u.Scheme != "ws" && u.Scheme != "wss" {
-		return l.error(fault.Stop, "%q is no WebSocket address", redact(target))
+		return l.error(fault.Stop, "%q is no WebSocket address", redact(shown))
 	}
 	l.publish("opening")
 	wd := &websocket.Dialer{
@@ -481,24 +499,31 @@ func (l *link) dial(way *way, st *source.Dial) error {
 		},
 	}
 	h := http.Header{"User-Agent": {userAgent}}
-	for k, v := range st.Header {
+	for k, v := range m.Header {
 		h.Set(k, v)
 	}
+	shown = redact(shown)
 	ctx, shut := way.silent(l.ctx)
 	ws, resp, err := wd.DialContext(ctx, target, h)
 	if err != nil {
 		if shut() {
-			return l.errorf("%s: %w", u.Redacted(), errShut)
+			return l.errorf("%s: %w", shown, errShut)
 		}
 		if resp != nil {
 			body, _ := readBody(resp, 4096)
-			a := answer{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After"), url: u.Redacted(), body: body}
+			if st.Sign != nil {
+				l.login.Mask(body)
+			}
+			a := answer{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After"), url: shown, body: body}
 			if rerr := f.refusal(way, a, l.num, time.Now()); rerr != nil {
 				return unopened{rerr, connectStatus}
 			}
-			return unopened{l.errorf("%s: handshake: HTTP %s: %s", u.Redacted(), resp.Status, excerpt(body)), connectStatus}
+			if st.Sign != nil && resp.StatusCode == http.StatusUnauthorized {
+				return unopened{l.error(fault.Stop, "%s: the venue refuses the login: HTTP %s: %s; look at the source's credentials block", shown, resp.Status, excerpt(body)), connectStatus}
+			}
+			return unopened{l.errorf("%s: handshake: HTTP %s: %s", shown, resp.Status, excerpt(body)), connectStatus}
 		}
-		return l.errorf("%s: %w", u.Redacted(), err)
+		return l.errorf("%s: %w", shown, err)
 	}
 	l.ws = ws
 	if t, ok := ws.UnderlyingConn().(*tls.Conn); ok {

@@ -117,9 +117,6 @@ func (f *Feed) request(ctx context.Context, r source.RequestFor, priority int) e
 
 // onSocket sends a request as a frame on the connection that carries the subscription.
 func (f *Feed) onSocket(q source.Request, subs []source.Subscription) error {
-	if q.Sign != nil {
-		return errSigned
-	}
 	var l *link
 	if len(subs) > 0 {
 		f.mu.Lock()
@@ -129,7 +126,11 @@ func (f *Feed) onSocket(q source.Request, subs []source.Subscription) error {
 	if l == nil {
 		return fault.Errorf(fault.Retry, "conn: %s: no connection carries the subscription of this request yet", f.name)
 	}
-	l.ask(q.Body)
+	fr := &source.Frame{Data: q.Body, Sign: q.Sign}
+	if err := l.sendable(fr); err != nil {
+		return err
+	}
+	l.ask(fr)
 	return nil
 }
 

@@ -80,6 +80,7 @@ func (l *link) readFrames() error {
 		if l.waits.Load() {
 			l.wait()
 		}
+		l.login.Mask(l.buf[:n])
 		now := time.Now()
 		mono := Mono(now)
 		if _, err := frames.Append(kind, l.num, now.UnixNano(), mono, l.buf[:n]); err != nil {

@@ -230,7 +230,7 @@ func (s *slot) decide(a ask) {
 	if a.l != nil && a.l == s.spare {
 		s.spare.close("standby replaced: " + a.why)
 		s.spare = nil
-		s.respareSoon()
+		s.respareSoon(0)
 		return
 	}
 	if a.l != s.cur || s.next != nil || s.why != "" {
@@ -282,7 +282,7 @@ func (s *slot) promote() {
 	s.fails = 0
 	s.f.count.takeovers.Add(1)
 	s.f.event(Event{Kind: EventTakeover, Conn: s.cur.num, Detail: "the standby connection carries the subscriptions now"})
-	s.respareSoon()
+	s.respareSoon(0)
 }
 
 // arrived notes where the subscriptions are carried now.
@@ -293,12 +293,13 @@ func (s *slot) arrived(l *link) {
 	s.address = l.address
 }
 
-// respareSoon sets the timer for a spare, with a pause that grows while spares fail.
-func (s *slot) respareSoon() {
+// respareSoon sets the timer for a spare, with a pause that grows while spares
+// fail, and is no shorter than the venue wants it.
+func (s *slot) respareSoon(least time.Duration) {
 	if !s.f.set.Standby {
 		return
 	}
-	s.respare.Reset(backoff(s.spareFails))
+	s.respare.Reset(max(backoff(s.spareFails), least))
 	s.spareFails++
 }
 
@@ -332,7 +333,7 @@ func (s *slot) over(l *link) {
 	}
 	if l == s.spare {
 		s.spare = nil
-		s.respareSoon()
+		s.respareSoon(fault.After(l.err))
 		return
 	}
 	if l != s.cur && l != s.next {
@@ -342,13 +343,13 @@ func (s *slot) over(l *link) {
 	if time.Since(l.since) > backoffCap && l.opened {
 		s.fails = 0
 	}
-	delay := backoff(s.fails)
+	delay := max(backoff(s.fails), fault.After(l.err))
 	s.fails++
 	switch {
 	case l == s.next && s.to != "": // a better endpoint that is none: cur goes on where it is
 		s.next, s.why, s.to = nil, "", ""
 		s.cur.replacing.Store(false)
-		s.respareSoon()
+		s.respareSoon(fault.After(l.err))
 		return
 	case l == s.next: // cur goes on until another try
 		s.next = nil

@@ -241,7 +241,7 @@ func TestUnsubscribeNamesWhatStays(t *testing.T) {
 
 // signals speaks as the test venue's decoder.
 func signals(r *running, e entry) {
-	var m struct{ Ack, Reject, Welcome string }
+	m := struct{ Ack, Reject, Why, Welcome string }{Why: "unknown symbol"}
 	if e.kind != source.InputText || json.Unmarshal([]byte(e.payload), &m) != nil {
 		return
 	}
@@ -249,7 +249,7 @@ func signals(r *running, e entry) {
 	case m.Ack != "":
 		r.Signal(e.conn, source.Signal{Kind: source.SignalSubscribed, Text: []byte(m.Ack)})
 	case m.Reject != "":
-		r.Signal(e.conn, source.Signal{Kind: source.SignalRejected, Text: []byte(m.Reject + "\x00unknown symbol")})
+		r.Signal(e.conn, source.Signal{Kind: source.SignalRejected, Text: []byte(m.Reject + "\x00" + m.Why)})
 	case m.Welcome != "":
 		r.Signal(e.conn, source.Signal{Kind: source.SignalReady, Text: []byte(m.Welcome)})
 	}
@@ -390,8 +390,9 @@ func TestScriptsThatAreRefused(t *testing.T) {
 		steps []source.Step
 		want  string
 	}{
-		"signed frame":   {[]source.Step{{Dial: &source.Dial{URL: "wss://x.example/"}}, {Send: &source.Frame{Data: "login", Sign: signed}}}, "signing is not available yet"},
-		"signed request": {[]source.Step{{Request: &source.Request{URL: "https://x.example/", Sign: signed}}}, "signing is not available yet"},
+		"signed frame":   {[]source.Step{{Dial: &source.Dial{URL: "wss://x.example/"}}, {Send: &source.Frame{Data: "login ${signature}", Sign: signed}}}, "give the secret in the source's credentials block"},
+		"signed request": {[]source.Step{{Request: &source.Request{URL: "https://x.example/?s=${signature}", Sign: signed}}}, "give the secret in the source's credentials block"},
+		"signed dial":    {[]source.Step{{Dial: &source.Dial{URL: "wss://x.example/", Header: map[string]string{"Key": "${key}"}, Sign: signed}}}, "the user's key"},
 		"large frame":    {[]source.Step{{Dial: &source.Dial{URL: "wss://x.example/"}}, {Send: &source.Frame{Data: strings.Repeat("x", 4097)}}}, "the venue takes 4096"},
 		"no dial":        {[]source.Step{}, "no dial step"},
 		"bad index":      {[]source.Step{{Dial: &source.Dial{URL: "wss://x.example/"}}, {Subscribe: []source.Frame{{Subs: []int{7}}}}}, "subscription 7 of 1"},

@@ -103,7 +103,7 @@ type input struct {
 
 // sameFeed compares all but the symbols, and what is computed of them.
 func sameFeed(from *plan.Plan, a *plan.Feed, to *plan.Plan, b *plan.Feed) bool {
-	return reflect.DeepEqual(fix(from, a), fix(to, b))
+	return a.Credentials.Equal(b.Credentials) && reflect.DeepEqual(fix(from, a), fix(to, b))
 }
 
 func fix(p *plan.Plan, f *plan.Feed) fixed {

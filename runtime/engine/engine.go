@@ -265,6 +265,7 @@ func (e *Engine) close() error {
 	var errs []error
 	for _, f := range e.feeds {
 		errs = append(errs, f.closeJournals())
+		f.p.Credentials.Zero()
 	}
 	if e.admin != nil {
 		errs = append(errs, e.admin.Close())

@@ -130,9 +130,11 @@ func (r *run) apply(l *reload) {
 		return
 	}
 	if samePlan(old, l.plan) && oldProxy == l.proxy {
+		r.forget(l.plan)
 		return
 	}
 	if l.err = r.change(l); l.err != nil {
+		r.forget(l.plan)
 		if adm != r.admin {
 			l.err = errors.Join(l.err, adm.Close())
 		} else if adm != nil {
@@ -140,12 +142,23 @@ func (r *run) apply(l *reload) {
 		}
 		return
 	}
+	r.forget(old)
 	if adm != r.admin {
 		if adm != nil {
 			l.result.Admin = adm.URL()
 			r.log.Info().Str("admin", adm.URL()).Msg("the admin endpoints moved")
 		}
 		r.swap(func() { r.Engine.admin = adm })
+	}
+}
+
+// forget overwrites the credentials that came with a plan and that no feed of
+// this run signs with: those of a plan that was replaced or not taken over.
+func (r *run) forget(pl *plan.Plan) {
+	for _, f := range pl.Feeds {
+		if !slices.ContainsFunc(r.feeds, func(x *feed) bool { return x.p.Credentials == f.Credentials }) {
+			f.Credentials.Zero()
+		}
 	}
 }
 

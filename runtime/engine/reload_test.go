@@ -8,6 +8,7 @@ import (
 
 	"github.com/marketprism/marketprism/runtime/pipefile"
 	"github.com/marketprism/marketprism/runtime/plan"
+	"github.com/marketprism/marketprism/runtime/sign"
 	"github.com/marketprism/marketprism/runtime/telemetry"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/schema"
@@ -148,5 +149,36 @@ func TestStreamFilter(t *testing.T) {
 func TestClock(t *testing.T) {
 	if !clock(market.None).IsZero() || !clock(0).IsZero() || clock(1e18) != time.Unix(1e9, 0).UTC() {
 		t.Error("clock")
+	}
+}
+
+// TestForget: credentials of a plan are overwritten unless a feed of this run
+// signs with them, and another secret restarts the feed.
+func TestForget(t *testing.T) {
+	with := func(secret string) *plan.Plan {
+		p := testPlan()
+		c := sign.New([]byte("k"), []byte(secret), nil) // one source, two feeds
+		for _, f := range p.Feeds {
+			f.Credentials = c
+		}
+		return p
+	}
+	old, same, other := with("one"), with("one"), with("two")
+	if !samePlan(old, same) || samePlan(old, other) {
+		t.Error("samePlan")
+	}
+	live := func(string) bool { return true }
+	if d := feedDifference(old, other, true, live); len(d.Restarted) != len(old.Feeds) {
+		t.Errorf("%+v", d)
+	}
+	r := &run{Engine: &Engine{feeds: []*feed{{p: old.Feeds[0]}}}}
+	r.forget(same) // read again, and not taken over
+	r.forget(old)  // a feed runs with it
+	if len(same.Feeds[0].Credentials.Names()) != 0 || len(old.Feeds[1].Credentials.Names()) != 2 {
+		t.Errorf("%v, %v", same.Feeds[0].Credentials.Names(), old.Feeds[1].Credentials.Names())
+	}
+	r.feeds = []*feed{{p: other.Feeds[0]}}
+	if r.forget(old); len(old.Feeds[0].Credentials.Names()) != 0 || len(other.Feeds[0].Credentials.Names()) != 2 {
+		t.Error("the plan that was replaced is remembered, or the one in force is not")
 	}
 }

@@ -20,7 +20,7 @@ import (
 // may begin there. Records derived again from there on, up to the last one in
 // the records journal, are recognised and not journalled twice.
 
-const checkpointVersion = 1
+const checkpointVersion = 2
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

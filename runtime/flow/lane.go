@@ -314,6 +314,7 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 	if len(st.Holes) > 0 && numbered {
 		if old && l.fill(st, min(first, seq), seq) {
 			st.seen(v.Key(), false)
+			st.found(min(first, seq), seq)
 			if v.Origin() == market.OriginLive {
 				l.meter.outOfOrder[st.Channel&(maxChannels-1)].Add(1)
 				l.close(in, st, v, 0)
@@ -324,12 +325,16 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 	}
 	// Where no number orders a venue's trades, nothing but their ids tells a repeat.
 	named := spec != nil && spec.Sequence == source.SequenceNone && v.Kind() == market.KindTrade && len(v.TradeID()) > 0
-	if st.seen(v.Key(), old || named || len(st.Carriers) > 1 || v.Origin() == market.OriginHistory) || old && v.Origin() == market.OriginHistory {
+	again := old && v.Origin() == market.OriginLive && st.came(conn, v)
+	if again || st.seen(v.Key(), old || named || len(st.Carriers) > 1 || v.Origin() == market.OriginHistory) || old && v.Origin() == market.OriginHistory {
 		l.repeated(in, st)
 		return true
 	}
 	if old && v.Origin() == market.OriginLive {
 		l.meter.outOfOrder[st.Channel&(maxChannels-1)].Add(1)
+	}
+	if old {
+		st.found(min(first, seq), seq)
 	}
 	missing := int64(0)
 	if numbered && !old && v.Origin() != market.OriginBackfill {
@@ -338,12 +343,16 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 			if st.Open.Cause == market.CauseNone && v.Origin() == market.OriginLive && !l.skipped(in, st, conn, first, v.TsRecv()) {
 				l.missed(in, st, market.CauseGap, st.LastSeq, seq, st.LastRecv, v.TsRecv(), missing, "")
 			}
+			st.lost(st.LastSeq+1, first-1)
 		}
 		if v.Origin() == market.OriginLive || st.Open.Cause != market.CauseNone {
 			if v.Origin() != market.OriginLive { // history that doesn't reach back to the gap's beginning
 				st.Open.Missing += missing
 			}
-			st.LastSeq = max(st.LastSeq, seq)
+			if st.LastSeq == market.None {
+				st.Known = first
+			}
+			st.LastSeq, st.LastConn = max(st.LastSeq, seq), conn
 		}
 	}
 	if v.Origin() == market.OriginLive {

@@ -161,6 +161,70 @@ func TestHistory(t *testing.T) {
 		"trade btc 11", "trade btc 12", `quality btc disconnect trades from_seq=10 to_seq=13 missing=0 repaired="resumed" closes`, "trade btc 13")
 }
 
+// TestDuplicatesFarBehind: a second connection may be further behind than keys are
+// remembered, also when the first has closed and after a restart. A number that
+// was lost is new, whichever connection brings it.
+func TestDuplicatesFarBehind(t *testing.T) {
+	b := newBench(t, nil)
+	b.subscribed(1, "btc")
+	var want []string
+	for id := int64(1); id <= 2000; id++ {
+		if id == 700 {
+			continue
+		}
+		b.frame(1, trade("btc", id))
+		if id == 701 {
+			want = append(want, "quality btc gap trades from_seq=699 to_seq=701 missing=1")
+		}
+		want = append(want, fmt.Sprint("trade btc ", id))
+		if id == 1000 {
+			b.subscribed(2, "btc")
+		}
+		if id > 1000 { // a thousand behind
+			b.frame(2, trade("btc", id-1000))
+			if id == 1700 {
+				want = append(want, "trade btc 700")
+			}
+		}
+	}
+	b.closed(1, "replaced")
+	saved, err := b.lane.Save()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.lane = flow.New(b.settings)
+	if _, _, err := b.lane.Restore(saved); err != nil {
+		t.Fatal(err)
+	}
+	b.plugin()
+	for id := int64(1001); id <= 2001; id++ {
+		b.frame(2, trade("btc", id))
+	}
+	b.want(append(want, "trade btc 2001")...)
+}
+
+// TestCountingAnew: a venue that begins to count anew while two connections are
+// open is not taken for one that repeats.
+func TestCountingAnew(t *testing.T) {
+	b := newBench(t, nil)
+	b.subscribed(1, "btc")
+	b.subscribed(2, "btc")
+	var want []string
+	for id := int64(1); id <= 600; id++ {
+		b.frame(1, trade("btc", id))
+		want = append(want, fmt.Sprint("trade btc ", id))
+	}
+	for id := int64(1); id <= 100; id++ {
+		b.frame(2, func(o *source.Out) {
+			o.Trade(&market.Trade{Header: market.Header{Instrument: o.Symbol([]byte("btc")), Channel: market.ChannelTrades, Origin: market.OriginLive,
+				Ts: t0 + 1000 + id, TsSend: market.None, Seq: id, PrevSeq: market.None}, ID: fmt.Append(nil, id), Price: dec("100.5"), Amount: dec("1"),
+				Side: market.SideBuy, FirstID: market.None, LastID: market.None})
+		})
+		want = append(want, fmt.Sprint("trade btc ", id))
+	}
+	b.want(want...)
+}
+
 func TestClosingRecordNamesItsOpening(t *testing.T) {
 	b := newBench(t, nil)
 	b.frame(1, trade("btc", 1))

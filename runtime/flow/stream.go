@@ -19,6 +19,9 @@ type stream struct {
 	Carriers   []uint32 // live connections that deliver it
 	Primary    uint32   // of a book whose updates carry no sequence: the connection that counts
 	LastSeq    int64    // of live records, where the channel numbers them
+	LastConn   uint32   // that brought LastSeq
+	Known      int64    // all numbers from it to LastSeq have come,
+	Lost       []span   // but for these, the oldest first
 	LastTs     int64
 	LastRecv   int64
 	PrevRecv   int64 // of the record before the last
@@ -39,6 +42,13 @@ type stream struct {
 
 	stats *stats // figures of this run; nil until the first record
 }
+
+// maxLost bounds how many runs of lost numbers a stream remembers. With more, it
+// no longer knows of the numbers up to the oldest of them whether they came.
+const maxLost = 16
+
+// span is a run of numbers, both ends included.
+type span struct{ From, To int64 }
 
 // openGap is a quality record that waits to be closed.
 type openGap struct {
@@ -73,6 +83,47 @@ func (s *stream) seen(key uint64, scan bool) bool {
 	s.Recent[s.At] = key
 	s.At = (s.At + 1) % recentKeys
 	return false
+}
+
+// came says whether an old number is a repeat by another connection, which may
+// be further behind than keys are remembered. A venue that begins to count anew
+// isn't taken for that: what it sends is younger than what it repeats.
+func (s *stream) came(conn uint32, v market.View) bool {
+	seq, ts := v.Seq(), v.Ts()
+	return conn != s.LastConn && seq >= s.Known && ts != market.None && s.LastTs != market.None && ts <= s.LastTs &&
+		!slices.ContainsFunc(s.Lost, func(l span) bool { return l.From <= seq && seq <= l.To })
+}
+
+// lost notes numbers that have not come.
+func (s *stream) lost(from, to int64) {
+	s.Lost = append(s.Lost, span{from, to})
+	s.trimLost()
+}
+
+// found notes numbers that came late.
+func (s *stream) found(first, last int64) {
+	for i := 0; i < len(s.Lost); i++ {
+		l := s.Lost[i]
+		if last < l.From || first > l.To {
+			continue
+		}
+		var rest []span
+		for _, r := range []span{{l.From, first - 1}, {last + 1, l.To}} {
+			if r.From <= r.To {
+				rest = append(rest, r)
+			}
+		}
+		s.Lost = slices.Replace(s.Lost, i, i+1, rest...)
+		i += len(rest) - 1
+	}
+	s.trimLost()
+}
+
+func (s *stream) trimLost() {
+	if n := len(s.Lost) - maxLost; n > 0 {
+		s.Known = s.Lost[n-1].To + 1
+		s.Lost = slices.Delete(s.Lost, 0, n)
+	}
 }
 
 // carry notes that a connection delivers this stream.

@@ -130,9 +130,9 @@ const (
 type Monitor struct {
 	s       Settings
 	t       Thresholds
-	module  string
 	started time.Time
 	heap    *heap.Reader
+	stacks  stackReader
 	collect heap.Collector
 	det     *detector
 	history *History
@@ -188,7 +188,7 @@ func New(s Settings) (*Monitor, error) {
 	if s.Now == nil {
 		s.Now = time.Now
 	}
-	m := &Monitor{s: s, t: s.Thresholds, module: heap.Module(), started: s.Now(), heap: heap.NewReader(),
+	m := &Monitor{s: s, t: s.Thresholds, started: s.Now(), heap: heap.NewReader(), stacks: stackReader{module: heap.Module()},
 		asked: make(chan request), ended: make(chan struct{}), alarmed: map[leakID]bool{}}
 	m.collect = heap.Collector{Every: m.t.Collect, MaxEvery: m.t.CollectMax, Share: m.t.CollectShare}
 	m.det = newDetector(m.t, m.started)
@@ -342,7 +342,7 @@ func (m *Monitor) sample(ctx context.Context, now time.Time) *Snapshot {
 	}
 	s.Machine = readMachine()
 	s.Sites = m.heap.Read()
-	s.Goroutines = stacks(m.module)
+	s.Goroutines = m.stacks.read()
 	if m.s.Journals != nil {
 		s.Journals = m.s.Journals()
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -133,11 +134,17 @@ func kindOf(name string, journals []Journal) (kind, dir string) {
 	if strings.HasSuffix(name, ".seg") {
 		return "journal", filepath.Base(filepath.Dir(dir)) + "/" + filepath.Base(dir)
 	}
-	if exe, err := os.Readlink("/proc/self/exe"); err == nil && strings.TrimSuffix(exe, " (deleted)") == name {
+	if name == executable() {
 		return "binary", filepath.Base(name)
 	}
 	return "file", dir
 }
+
+// executable is this program's file, as its mappings name it.
+var executable = sync.OnceValue(func() string {
+	exe, _ := os.Readlink("/proc/self/exe") // unknown is no file's name
+	return strings.TrimSuffix(exe, " (deleted)")
+})
 
 // mappings reads the sizes of this process's mappings. What only reserves
 // addresses isn't counted.

@@ -181,8 +181,16 @@ func readGo() (g GoState) {
 // meanwhile.
 const maxGoroutines = 50_000
 
-// stacks groups goroutines.
-func stacks(module string) []Stack {
+// stackReader groups goroutines by stack. It belongs to one goroutine.
+type stackReader struct {
+	module string
+	known  map[[32]uintptr]Stack // by the stack's addresses, without a count
+}
+
+// maxStacks bounds the stacks whose description is kept; a program has hundreds.
+const maxStacks = 1 << 14
+
+func (r *stackReader) read() []Stack {
 	recs := make([]runtime.StackRecord, runtime.NumGoroutine()+64)
 	if len(recs) > maxGoroutines {
 		return []Stack{{Entry: "all", Wait: "too many to read their stacks", Subsystem: "all", Count: len(recs) - 64}}
@@ -198,8 +206,15 @@ func stacks(module string) []Stack {
 	type key struct{ entry, wait string }
 	group := map[key]*Stack{}
 	for pcs, c := range counts {
-		r := runtime.StackRecord{Stack0: pcs}
-		st := describe(r.Stack(), module)
+		st, ok := r.known[pcs]
+		if !ok {
+			if r.known == nil || len(r.known) >= maxStacks {
+				r.known = map[[32]uintptr]Stack{}
+			}
+			rec := runtime.StackRecord{Stack0: pcs}
+			st = describe(rec.Stack(), r.module)
+			r.known[pcs] = st
+		}
 		k := key{st.Entry, st.Wait}
 		if g := group[k]; g != nil {
 			g.Count += c

@@ -52,7 +52,7 @@ func (p *parser) source(b *hclsyntax.Block) {
 		return
 	}
 	what := fmt.Sprintf("source %q %q", s.Type, s.Name)
-	p.noBlocks(b.Body, what, "channel", "symbols")
+	p.noBlocks(b.Body, what, "channel", "credentials", "symbols")
 	all := slices.Concat(sourceSchema, s.Manifest.Attributes)
 	d, diags := p.decode(block{what: what, body: b.Body, schema: all, handled: []string{"symbols"}})
 	p.add(diags...)
@@ -61,6 +61,7 @@ func (p *parser) source(b *hclsyntax.Block) {
 	s.HTTPURL = p.endpoint(d, "http_url", "http", "https")
 	s.Egress = p.egress(d)
 	s.Standby = d.values.Bool("standby")
+	p.credentials(b, s)
 	s.Config, s.Shown = split(d, s.Manifest.Attributes)
 	p.symbols(b, s)
 	for _, c := range b.Body.Blocks {

@@ -23,6 +23,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/marketprism/marketprism/runtime/sign"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/schema"
 	"github.com/marketprism/marketprism/sdk/sink"
@@ -101,11 +102,14 @@ type Source struct {
 	HTTPURL    string
 	Egress     []string // local addresses and proxies' URLs, which may hold a password
 	Standby    bool     // a second connection beside each
-	Config     schema.Values
-	Shown      Shown // of Config
-	Channels   []*Channel
-	Range      Range            // of the block's header
-	Ranges     map[string]Range // of attributes, by name
+	// Credentials sign in; nil: the block has none. Whoever holds the Pipeline
+	// must not print them: they print as "(redacted)".
+	Credentials *sign.Credentials
+	Config      schema.Values
+	Shown       Shown // of Config
+	Channels    []*Channel
+	Range       Range            // of the block's header
+	Ranges      map[string]Range // of attributes, by name
 }
 
 // Address is how the file refers to the block: source.binance.md.

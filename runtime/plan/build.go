@@ -167,6 +167,7 @@ func (b *builder) feed(s *pipefile.Source, spec source.MarketSpec) *Feed {
 			Name: name, Venue: s.Manifest.Venue, Market: spec.Market, Sources: []string{s.Address()}, Plugin: s.Type,
 			Config: s.Config, Shown: s.Shown, HTTP: over.HTTP, Spec: over, Manifest: &s.Manifest,
 			Egress: s.Egress, ShownEgress: redacted(s.Egress), Standby: s.Standby, Connections: []Connection{},
+			Credentials: s.Credentials, Login: s.Credentials.Names(),
 			at: s.Range,
 		}
 		b.out.Feeds = append(b.out.Feeds, f)
@@ -196,6 +197,9 @@ func (b *builder) feed(s *pipefile.Source, spec source.MarketSpec) *Feed {
 	}
 	if s.Standby != f.Standby {
 		note("standby")
+	}
+	if !f.Credentials.Equal(s.Credentials) {
+		note("credentials")
 	}
 	for _, n := range slices.Sorted(maps.Keys(s.Config)) {
 		if !reflect.DeepEqual(s.Config[n], f.Config[n]) {
@@ -317,6 +321,9 @@ func (b *builder) variant(s *pipefile.Source, c *pipefile.Channel, f *Feed) (*Ch
 		}
 		n.Transport, n.Class, n.PerMarket, n.Lossy, n.Kinds = v.Spec.Transport, v.Spec.EndpointClass(v.Config), v.Spec.PerMarket, v.Spec.Lossy, v.Spec.Kinds
 		n.Config, n.Shown, n.Spec = v.Config, v.Shown, v.Spec
+		if !b.login(s, n, f) {
+			return nil, true
+		}
 		return n, true
 	}
 	if c.Channel != market.ChannelBBO || !slices.ContainsFunc(s.Manifest.Channels, func(x source.ChannelSpec) bool {

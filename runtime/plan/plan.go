@@ -12,7 +12,7 @@
 // several goroutines. It shares values with the Pipeline, and both must be left
 // as they are.
 //
-// Secrets: values for the engine (Config) are left out of JSON, text and
+// Secrets: values for the engine (Config, Credentials) are left out of JSON, text and
 // digest; what is shown in their place (Shown) has secrets struck out.
 package plan
 
@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/marketprism/marketprism/runtime/pipefile"
+	"github.com/marketprism/marketprism/runtime/sign"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/schema"
 	"github.com/marketprism/marketprism/sdk/sink"
@@ -67,12 +68,15 @@ type Feed struct {
 	Egress      []string       `json:"-"`                // with passwords
 	ShownEgress []string       `json:"egress,omitempty"` // without
 	Standby     bool           `json:"standby,omitempty"`
+	Login       []string       `json:"login,omitempty"` // names of the credentials that there are: key, secret, passphrase
 	Channels    []*Channel     `json:"channels"`
 	Instruments []Instrument   `json:"instruments"`
 	Connections []Connection   `json:"connections"`
 	Polls       []Poll         `json:"polls,omitempty"`
 	Startup     Startup        `json:"startup"`
 	Assumed     Assumed        `json:"assumed"`
+
+	Credentials *sign.Credentials `json:"-"`
 
 	Spec     source.MarketSpec `json:"-"` // endpoints with overrides applied
 	Manifest *source.Manifest  `json:"-"`

@@ -111,6 +111,9 @@ func (t *text) feed(f *Feed) {
 	if len(f.ShownEgress) > 0 {
 		t.line("  egress: %s", strings.Join(f.ShownEgress, ", "))
 	}
+	if len(f.Login) > 0 {
+		t.line("  signed as (redacted), with %s", list(f.Login))
+	}
 	t.line("  instruments: %s", instruments(f.Instruments))
 	t.row("channel", "kinds", "by", "symbols", "config")
 	for _, c := range f.Channels {

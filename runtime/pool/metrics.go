@@ -50,7 +50,10 @@ func (r *Registry) Report(e *telemetry.Emitter) {
 	now := time.Now()
 	var all []seen
 	for _, m := range r.all() {
-		all = append(all, seen{m.Stats(), m})
+		// A size class that nobody has used yet has no series.
+		if s := m.Stats(); s.Leases+s.Created+s.Refused > 0 {
+			all = append(all, seen{s, m})
+		}
 	}
 	slices.SortStableFunc(all, func(a, b seen) int { return strings.Compare(a.Name, b.Name) })
 	for len(all) > 0 {

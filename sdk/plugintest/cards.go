@@ -52,6 +52,7 @@ var cards = []card{
 	{"13", "rejected", both[:1], nil, playRejected},
 	{"14", "checksum", []market.Channel{book}, needsChecksum, playChecksum},
 	{"15", "crossed", []market.Channel{book}, nil, playCrossed},
+	{"16", "login", nil, needsLogin, playLogin},
 }
 
 // 01: the plugin starts, describes itself, data comes, SIGTERM ends it all.

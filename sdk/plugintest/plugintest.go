@@ -105,6 +105,9 @@ type bench struct {
 	out reader
 	log string
 	end chan error // of the runtime's process
+
+	block      string // HCL in the source block, of this card
+	attributes string // HCL in its channel blocks
 }
 
 func (b *bench) native(i int) string {
@@ -221,8 +224,15 @@ func (b *bench) pipeline(channels []market.Channel) string {
 	if b.cfg.Attributes != "" {
 		fmt.Fprintln(&s, b.cfg.Attributes)
 	}
+	if b.block != "" {
+		fmt.Fprintln(&s, b.block)
+	}
 	for _, c := range channels {
-		fmt.Fprintf(&s, "  channel %q {\n%s\n  }\n", c, b.cfg.Channels[c.String()])
+		attributes := b.cfg.Channels[c.String()]
+		if b.attributes != "" {
+			attributes = b.attributes
+		}
+		fmt.Fprintf(&s, "  channel %q {\n%s\n  }\n", c, attributes)
 	}
 	fmt.Fprintf(&s, "}\nsink \"stdout\" \"out\" {\n  input = [source.%s.md]\n}\n", b.man.Venue)
 	return s.String()

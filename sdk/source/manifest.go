@@ -50,6 +50,7 @@ type Endpoint struct {
 	SubscribeWithin  time.Duration `json:"subscribe_within,omitempty"` // from dial to first subscribe
 	Heartbeat        Heartbeat     `json:"heartbeat"`
 	Compression      Compression   `json:"compression,omitempty"` // of frames, beside permessage-deflate
+	Login            *Login        `json:"login,omitempty"`       // that each connection needs; nil: none
 }
 
 // Rate is at most N in an interval; zero: none stated.
@@ -117,6 +118,7 @@ type ChannelSpec struct {
 	StaleAfter time.Duration     `json:"stale_after,omitempty"` // silence that is suspicious; 0: none is
 	Lossy      string            `json:"lossy,omitempty"`       // what the venue drops by design
 	Book       *BookRule         `json:"book,omitempty"`        // of the book channel
+	Login      *Login            `json:"login,omitempty"`       // that its requests need; of connections the endpoint says it
 	Sequence   SequenceKind      `json:"sequence,omitempty"`    // of other channels: trades by id, increment or (first_id to id) range
 }
 

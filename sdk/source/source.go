@@ -134,13 +134,14 @@ type Step struct {
 	Renew     *Renew   `json:"renew,omitempty"`     // send again and again
 }
 
-// Dial opens the WebSocket.
+// Dial opens the WebSocket. With Sign, URL and header hold placeholders.
 type Dial struct {
 	URL    string            `json:"url"`
 	Header map[string]string `json:"header,omitempty"`
+	Sign   *Sign             `json:"sign,omitempty"`
 }
 
-// Frame is a text frame to send. Sign is set where a secret is needed.
+// Frame is a text frame to send. With Sign, Data holds placeholders.
 type Frame struct {
 	Data  string `json:"data"`
 	Token string `json:"token,omitempty"` // that the acknowledgement will carry (Out.Subscribed, Out.Rejected)
@@ -148,17 +149,13 @@ type Frame struct {
 	Sign  *Sign  `json:"sign,omitempty"`
 }
 
-// Sign names a scheme and a template; the runtime holds the secret and fills
-// ${signature} and ${timestamp} with the journal's time.
-type Sign struct {
-	Scheme  string `json:"scheme"` // hmac-sha256, ed25519, jwt
-	Payload string `json:"payload"`
-}
-
-// Await waits for a signal of the decoder on this connection.
+// Await waits for a signal of the decoder on this connection: Out.Ready or
+// Out.Subscribed with its token. Out.Rejected with it ends the connection, and
+// the feed unless one of Refusals says that it may be tried again.
 type Await struct {
-	Token   string        `json:"token"`
-	Timeout time.Duration `json:"timeout"`
+	Token    string        `json:"token"`
+	Timeout  time.Duration `json:"timeout"`
+	Refusals []Refusal     `json:"refusals,omitempty"`
 }
 
 // Renew repeats a frame on a connection, or renews a token by a request.
@@ -200,6 +197,7 @@ type RequestFor struct {
 }
 
 // Request is an HTTP request. The response comes back as InputHTTP with its URL.
+// With Sign, URL, header and body hold placeholders, in the journal as well.
 type Request struct {
 	Method string            `json:"method"` // GET if empty
 	URL    string            `json:"url"`

@@ -425,6 +425,9 @@ func (d *decoder) event(out *source.Out) error {
 		}
 		d.answered(token, out)
 	case "error", "channel-conn-count-error":
+		if len(token) == 0 && ofLogin(code) {
+			token = []byte(loginToken) // a login has no id
+		}
 		out.Rejected(token, fmt.Appendf(nil, "%s: %.300s", code, reason))
 	case "login":
 		out.Ready(loginToken)
@@ -436,6 +439,16 @@ func (d *decoder) event(out *source.Out) error {
 		return fmt.Errorf("unknown event %.40q", event)
 	}
 	return nil
+}
+
+// ofLogin tells the codes of a refused login from those of a subscription
+// (web3.okx.com/onchainos/dev-docs/market/websocket-error-code, read 2026-11-23).
+func ofLogin(code []byte) bool {
+	switch string(code) {
+	case "60004", "60005", "60006", "60007", "60009", "60014", "60021", "60022", "60023", "60024", "60026", "60031", "63999":
+		return true
+	}
+	return false
 }
 
 // answered passes on an acknowledgement, unless nobody waits for it.

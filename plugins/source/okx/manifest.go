@@ -98,6 +98,9 @@ func endpoint(class, url string) source.Endpoint {
 	if class == classBook || class == classLogin {
 		e.MaxSubscriptions = 29 // "each of less than 30 channels"
 	}
+	if class == classLogin {
+		e.Login = &source.Login{Secret: true, Passphrase: true, Scheme: source.SchemeHMACSHA256, For: "accounts of high fee tiers"}
+	}
 	return e
 }
 

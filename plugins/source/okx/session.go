@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -26,10 +27,21 @@ func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
 	if r.Class == classLogin {
 		steps = append(steps, source.Step{Send: &source.Frame{
 			Data: `{"op":"login","args":[{"apiKey":"${key}","passphrase":"${passphrase}","timestamp":"${timestamp}","sign":"${signature}"}]}`,
-			Sign: &source.Sign{Scheme: "hmac-sha256", Payload: "${timestamp}GET/users/self/verify"},
-		}}, source.Step{Await: &source.Await{Token: loginToken, Timeout: 10 * time.Second}})
+			Sign: &source.Sign{Scheme: source.SchemeHMACSHA256, Payload: "${timestamp}GET/users/self/verify", Timestamp: source.TimeSeconds, Encoding: source.EncodingBase64},
+		}}, source.Step{Await: &source.Await{Token: loginToken, Timeout: 10 * time.Second, Refusals: refusals}})
 	}
 	return source.Script{Steps: append(steps, source.Step{Subscribe: subscribe})}, nil
+}
+
+// refusals are those after which a login may be tried again: "Requests too
+// frequent", "Bulk login requests too frequent", "Login failed due to internal
+// error" and "Timestamp request expired", which a request in a long queue may meet.
+// The other codes of a login (60005, 60007, 60009, 60024, 60031) say that
+// the credentials are wrong.
+var refusals = []source.Refusal{
+	{Reason: "60006", Kind: fault.Retry},
+	{Reason: "60014", Kind: fault.Wait, After: time.Minute}, {Reason: "60023", Kind: fault.Wait, After: time.Minute},
+	{Reason: "63999", Kind: fault.Retry},
 }
 
 // arg names a channel in a request.

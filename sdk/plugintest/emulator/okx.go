@@ -52,7 +52,10 @@ var okxVenue = venue{
 	limits: limits{messages: 480, streams: 10_000, connects: 3, connectsPer: time.Second},
 }
 
-func init() { venues["okx"] = okxVenue }
+func init() {
+	venues["okx"] = okxVenue
+	users["okx"] = User{OKXKey, OKXSecret, OKXPassphrase}
+}
 
 // What a login must show here.
 const (
