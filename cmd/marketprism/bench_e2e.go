@@ -104,7 +104,7 @@ func benchE2ECommand(g *global) *cobra.Command {
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().DurationVar(&each, "for", 8*time.Second, "how long each scenario is measured, after 8 s of warm-up")
 	c.Flags().BoolVar(&unmonitored, "no-monitoring", false, "run without all that only watches: what it costs is the difference")
-	c.Flags().IntVar(&monitoring, "monitoring", 0, "take turns with and without all that only watches, for so many rounds of four, and tell what it costs")
+	c.Flags().IntVar(&monitoring, "monitoring", 0, "run with and without all that only watches side by side, for so many rounds of two pairs, and tell what it costs")
 	c.Flags().StringSliceVar(&rates, "only", nil, "only these, as 20000/low; 0 is saturation")
 	return c
 }

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"slices"
+	"sync"
 	"text/tabwriter"
 	"time"
 )
@@ -27,32 +29,27 @@ type monitoringResult struct {
 	OnRuns   []e2eResult `json:"on"`
 }
 
-// benchMonitoring takes turns with and without monitoring, on off off on, so that
-// what else the machine does, and how it drifts, meets both alike. A round's
-// overhead is that of its two runs with against its two without.
+// benchMonitoring runs the same scenario with and without monitoring side by side,
+// each with a simulator of its own, so that what else the machine does, and how it
+// drifts, meets both at the same moment. A round is two such pairs, and the one
+// that starts second in the first starts first in the second: its overhead is that
+// of the two runs with against the two without.
 func benchMonitoring(ctx context.Context, w io.Writer, all []scenario, each time.Duration, rounds int, asJSON bool) error {
 	var results []monitoringResult
 	for _, s := range all {
 		m := monitoringResult{scenario: s}
 		for round := range rounds {
 			var on, off float64
-			for _, monitored := range []bool{true, false, false, true} {
-				fmt.Fprintf(os.Stderr, "%s, round %d of %d: measuring for %v, monitored: %t\n", s.name(), round+1, rounds, each, monitored)
-				run := s
-				if monitored {
-					run.scrape = scrapeEvery
-				}
-				r, err := run.measure(ctx, each, !monitored)
+			for _, first := range []bool{true, false} {
+				fmt.Fprintf(os.Stderr, "%s, round %d of %d: measuring for %v side by side with and without monitoring\n", s.name(), round+1, rounds, each)
+				pair, err := s.measurePair(ctx, each, first)
 				if err != nil {
 					return fmt.Errorf("bench: %s: %w", s.name(), err)
 				}
-				if monitored {
-					on += r.CPU
-					m.OnRuns = append(m.OnRuns, r)
-				} else {
-					off += r.CPU
-					m.OffRuns = append(m.OffRuns, r)
-				}
+				on += pair[1].CPU
+				off += pair[0].CPU
+				m.OnRuns = append(m.OnRuns, pair[1])
+				m.OffRuns = append(m.OffRuns, pair[0])
 			}
 			m.Rounds = append(m.Rounds, 100*(on/max(off, 1e-9)-1))
 		}
@@ -67,6 +64,37 @@ func benchMonitoring(ctx context.Context, w io.Writer, all []scenario, each time
 		return e.Encode(map[string]any{"machine": thisMachine(), "scrape_seconds": scrapeEvery.Seconds(), "results": results})
 	}
 	return printMonitoring(w, results)
+}
+
+// measurePair measures without (0) and with monitoring (1) at the same time; first
+// says whether the one with starts first.
+func (s scenario) measurePair(ctx context.Context, each time.Duration, first bool) (pair [2]e2eResult, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	var errs [2]error
+	order := []int{0, 1}
+	if first {
+		slices.Reverse(order)
+	}
+	for _, i := range order {
+		run := s
+		if i == 1 {
+			run.scrape = scrapeEvery
+		}
+		wg.Go(func() {
+			if pair[i], errs[i] = run.measure(ctx, each, i == 0); errs[i] != nil {
+				cancel() // half a pair says nothing
+			}
+		})
+	}
+	wg.Wait()
+	for _, e := range errs { // the first that isn't only the other's end
+		if e != nil && (err == nil || errors.Is(err, context.Canceled)) {
+			err = e
+		}
+	}
+	return pair, err
 }
 
 func messageCPU(r e2eResult) float64 { return r.CPU }

@@ -136,18 +136,7 @@ func (b *bench) emulate(change func(*emulator.Options)) {
 	if change != nil {
 		change(&o)
 	}
-	e, err := emulator.New(o)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.emu = e
-	stop := background(e.Run)
-	b.Cleanup(func() {
-		if err := stop(); err != nil {
-			b.Error(err)
-		}
-		e.Close()
-	})
+	b.emu = emulator.Start(b, o)
 }
 
 // start writes the pipeline and runs it.

@@ -9,7 +9,7 @@ import (
 	"github.com/valyala/fastjson"
 
 	"github.com/marketprism/marketprism/sdk/market"
-	"github.com/marketprism/marketprism/sdk/source"
+	"github.com/marketprism/marketprism/sdk/plugintest/oracle"
 )
 
 const (
@@ -19,6 +19,8 @@ const (
 		`"a":[["61837.64000000","1.54698000"],["61839.85000000","0.00000000"],["61841.00000000","0.02500000"]]}}`
 	benchBBO = `{"stream":"bnbbtc@bookTicker","data":{"u":400900217,"s":"BNBBTC","b":"25.35190000","B":"31.21000000","a":"25.36520000","A":"40.66000000"}}`
 )
+
+var benchFrames = []oracle.Frame{{"trade/record", benchTrade}, {"depth7/record", benchDepth}, {"bbo/record", benchBBO}}
 
 type wireTrade struct {
 	Stream string `json:"stream"`
@@ -52,25 +54,7 @@ type wireDepth struct {
 // struct with the same decimals by other decoders, which by then have encoded
 // nothing.
 func BenchmarkDecode(b *testing.B) {
-	for _, f := range []struct{ name, frame string }{{"trade", benchTrade}, {"depth7", benchDepth}, {"bbo", benchBBO}} {
-		b.Run(f.name+"/record", func(b *testing.B) {
-			s := New()
-			dec, err := s.NewDecoder(source.DecoderSettings{Market: market.MarketSpot})
-			if err != nil {
-				b.Fatal(err)
-			}
-			out := source.NewOut(s, market.MarketSpot)
-			in := &source.Input{Kind: source.InputText, Recv: 1, Data: []byte(f.frame)}
-			b.SetBytes(int64(len(f.frame)))
-			b.ReportAllocs()
-			for b.Loop() {
-				out.Begin(in)
-				if err := dec.Decode(in, out); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
+	oracle.Bench(b, New(), market.MarketSpot, benchFrames)
 	type unmarshal func([]byte, any) error
 	for _, other := range []struct {
 		name   string

@@ -15,6 +15,6 @@ func FuzzDecode(f *testing.F) {
 
 // TestAllocs: a frame costs no allocation once its symbols were seen.
 func TestAllocs(t *testing.T) {
-	frames := []string{benchTrade, benchDepth, benchBBO, benchTrade[len(`{"stream":"bnbbtc@trade","data":`) : len(benchTrade)-1]}
-	oracle.Allocs(t, New(), market.MarketSpot, frames)
+	raw := benchTrade[len(`{"stream":"bnbbtc@trade","data":`) : len(benchTrade)-1]
+	oracle.Allocs(t, New(), market.MarketSpot, append(benchFrames, oracle.Frame{Name: "raw", Text: raw}))
 }

@@ -1,16 +1,14 @@
 package binance
 
 import (
-	"compress/gzip"
 	"encoding/json"
-	"os"
-	"path/filepath"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/marketprism/marketprism/sdk/capture"
 	"github.com/marketprism/marketprism/sdk/market"
-	"github.com/marketprism/marketprism/sdk/plugintest/corpus"
+	"github.com/marketprism/marketprism/sdk/plugintest/oracle"
 )
 
 type listed struct {
@@ -18,112 +16,55 @@ type listed struct {
 	ContractSize                                             json.Number
 }
 
-func catalogues(t *testing.T, m market.Market) map[string]listed {
-	t.Helper()
-	all := map[string]listed{}
-	files, _ := filepath.Glob(filepath.Join(corpus.Path(t, "catalogues", "binance"), m.String()+".*.json.gz"))
-	if len(files) == 0 {
-		t.Fatalf("no catalogue of %s", m)
-	}
-	for _, path := range files {
-		f, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		z, err := gzip.NewReader(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var list []listed
-		if err := json.NewDecoder(z).Decode(&list); err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		for _, l := range list {
-			all[l.Symbol] = l
-		}
-	}
-	return all
-}
-
 // TestNames goes through every listing of the recorded catalogues: the catalogue's
-// name and the one that follows from the symbol alone must lead back to the
-// symbol, and be the same.
+// name and the one that follows from the symbol alone are the same.
 func TestNames(t *testing.T) {
-	p := New().(*plugin)
 	for _, m := range []market.Market{market.MarketSpot, market.MarketLinear, market.MarketInverse} {
-		unique := map[string]string{}
-		n := 0
-		for symbol, l := range catalogues(t, m) {
-			exact := name(m, symbol, l.BaseAsset, l.QuoteAsset, l.MarginAsset)
-			if exact == "" {
-				t.Errorf("%s %s has no name", m, symbol)
-				continue
-			}
-			if other, ok := unique[exact]; ok {
-				t.Errorf("%s and %s are both %s", symbol, other, exact)
-			}
-			unique[exact] = symbol
-			guess := p.Identify(m, symbol)
-			for _, n := range []string{exact, guess.Name} {
-				if gm, gs, err := p.Resolve(n); err != nil || gm != m || gs != symbol {
-					t.Errorf("%s resolves to %s %s, %v, want %s %s", n, gm, gs, err, m, symbol)
+		all := map[string]oracle.Listing{} // a symbol stands in several catalogues
+		for _, path := range oracle.Files(t, 1, "catalogues", "binance", m.String()+".*.json.gz") {
+			_, list := oracle.Catalogue[listed](t, path)
+			for _, l := range list {
+				one := oracle.Listing{Market: m, Symbol: l.Symbol, Name: name(m, l.Symbol, l.BaseAsset, l.QuoteAsset, l.MarginAsset)}
+				if one.Name == "" {
+					t.Errorf("%s %s has no name", m, l.Symbol)
 				}
+				if m == market.MarketInverse {
+					one.ContractSize = l.ContractSize.String()
+				}
+				all[l.Symbol] = one
 			}
-			if guess.Name != exact {
-				t.Errorf("%s is %s by its name, %s by the catalogue", symbol, guess.Name, exact)
-			}
-			if m == market.MarketInverse && guess.ContractSize.String() != l.ContractSize.String() {
-				t.Errorf("a contract of %s is %s, the catalogue says %s", symbol, guess.ContractSize, l.ContractSize)
-			}
-			n++
 		}
-		t.Logf("%s: %d symbols", m, n)
+		oracle.Names(t, New(), slices.Collect(maps.Values(all)))
+		t.Logf("%s: %d symbols", m, len(all))
 	}
 }
 
 // TestNamesUS does the same for the catalogues that Binance.US' recordings begin with.
 func TestNamesUS(t *testing.T) {
-	p := NewUS()
-	files, _ := filepath.Glob(filepath.Join(corpus.Path(t, "captures"), "binanceus-*.zst"))
-	if len(files) == 0 {
-		t.Fatal("no recording")
-	}
-	for _, path := range files {
-		r, err := capture.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close()
-		for e, err := range r.All() {
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !strings.HasSuffix(string(e.URL), "/exchangeInfo") {
+	for _, path := range oracle.Files(t, 1, "captures", "binanceus-*.zst") {
+		n := 0
+		for in := range oracle.Answers(t, path) {
+			if !strings.HasSuffix(string(in.URL), "/exchangeInfo") {
 				continue
 			}
 			var info struct{ Symbols []listed }
-			if err := json.Unmarshal(e.Text, &info); err != nil || len(info.Symbols) == 0 {
-				t.Fatalf("%d symbols, %v", len(info.Symbols), err)
+			if err := json.Unmarshal(in.Data, &info); err != nil {
+				t.Fatal(err)
 			}
+			var ls []oracle.Listing
 			for _, l := range info.Symbols {
-				exact := l.BaseAsset + "-" + l.QuoteAsset
-				if guess := p.Identify(market.MarketSpot, l.Symbol).Name; guess != exact {
-					t.Errorf("%s is %s by its name, %s by the catalogue", l.Symbol, guess, exact)
-				}
+				ls = append(ls, oracle.Listing{Market: market.MarketSpot, Symbol: l.Symbol, Name: l.BaseAsset + "-" + l.QuoteAsset})
 			}
-			break
+			oracle.Names(t, NewUS(), ls)
+			n = len(ls)
+		}
+		if n == 0 {
+			t.Errorf("%s begins with no catalogue", path)
 		}
 	}
-	if m, _, err := p.Resolve("BTC-USDT-PERP"); err == nil {
-		t.Errorf("Binance.US has no futures, yet a perpetual resolves to %s", m)
-	}
+	oracle.RefusesNames(t, NewUS(), "BTC-USDT-PERP") // it has no futures
 }
 
 func TestResolveRefuses(t *testing.T) {
-	for _, n := range []string{"", "BTC", "BTC-", "-USDT", "BTC-USDT-", "BTC-USDT-PERP-X", "BTC-USDT:USDT", "BTC-USD:USDC-PERP", "BTC-USDT-2026", "BTC-USDT-20261332", "BTC-USD:BTC-20261225-100000-C"} {
-		if m, s, err := New().Resolve(n); err == nil {
-			t.Errorf("%q resolves to %s %s", n, m, s)
-		}
-	}
+	oracle.RefusesNames(t, New(), "", "BTC", "BTC-", "-USDT", "BTC-USDT-", "BTC-USDT-PERP-X", "BTC-USDT:USDT", "BTC-USD:USDC-PERP", "BTC-USDT-2026", "BTC-USDT-20261332", "BTC-USD:BTC-20261225-100000-C")
 }

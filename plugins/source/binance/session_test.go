@@ -8,17 +8,11 @@ import (
 	"testing"
 
 	"github.com/marketprism/marketprism/sdk/market"
-	"github.com/marketprism/marketprism/sdk/schema"
+	"github.com/marketprism/marketprism/sdk/plugintest/oracle"
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
-func sub(c market.Channel, symbol string, kv ...any) source.Subscription {
-	v := schema.Values{}
-	for i := 0; i < len(kv); i += 2 {
-		v[kv[i].(string)] = kv[i+1]
-	}
-	return source.Subscription{Channel: c, Symbol: symbol, Config: v}
-}
+var sub = oracle.Sub
 
 func params(t *testing.T, f source.Frame) []string {
 	t.Helper()
@@ -35,15 +29,15 @@ func params(t *testing.T, f source.Frame) []string {
 
 func TestSession(t *testing.T) {
 	s := New()
-	script, err := s.Session(source.SessionRequest{Market: market.MarketLinear, Class: classMarket, Endpoint: "wss://fstream.binance.com/market/stream",
+	steps := oracle.Session(t, s, source.SessionRequest{Market: market.MarketLinear, Class: classMarket, Endpoint: "wss://fstream.binance.com/market/stream",
 		Subscriptions: []source.Subscription{
 			sub(market.ChannelMarkPrice, "BTCUSDT"), sub(market.ChannelFunding, "BTCUSDT"), sub(market.ChannelIndexPrice, "BTCUSDT"),
 			sub(market.ChannelTrades, "BTCUSDT", "aggregate", true), sub(market.ChannelCandles, "BTCUSDT", "intervals", []string{"1m", "1h"}),
-		}})
-	if err != nil || len(script.Steps) != 2 || script.Steps[0].Dial.URL != "wss://fstream.binance.com/market/stream" || len(script.Steps[1].Subscribe) != 1 {
-		t.Fatalf("%+v, %v", script, err)
+		}}, 2)
+	if len(steps[1].Subscribe) != 1 {
+		t.Fatalf("%+v", steps[1])
 	}
-	f := script.Steps[1].Subscribe[0]
+	f := steps[1].Subscribe[0]
 	if got, want := strings.Join(params(t, f), " "), "SUBSCRIBE btcusdt@markPrice@1s btcusdt@aggTrade btcusdt@kline_1m btcusdt@kline_1h"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
@@ -106,63 +100,34 @@ func TestFramesFitTheVenue(t *testing.T) {
 
 func TestRequests(t *testing.T) {
 	for _, c := range []struct {
-		r    source.RequestFor
-		want string
+		r      source.RequestFor
+		want   string
+		weight int
 	}{
-		{source.RequestFor{Purpose: source.PurposeInstruments, Market: market.MarketSpot}, "https://api.binance.com/api/v3/exchangeInfo?showPermissionSets=false 20"},
-		{source.RequestFor{Purpose: source.PurposeInstruments, Market: market.MarketInverse, Base: "http://127.0.0.1:1"}, "http://127.0.0.1:1/dapi/v1/exchangeInfo 1"},
-		{source.RequestFor{Purpose: source.PurposeSnapshot, Market: market.MarketSpot, Subs: []source.Subscription{sub(market.ChannelBook, "BTCUSDT", "depth", int64(5000))}}, "https://api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=5000 250"},
-		{source.RequestFor{Purpose: source.PurposeSnapshot, Market: market.MarketLinear, Subs: []source.Subscription{sub(market.ChannelBook, "BTCUSDT", "depth", int64(60))}}, "https://fapi.binance.com/fapi/v1/depth?symbol=BTCUSDT&limit=100 5"},
-		{source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketInverse, Subs: []source.Subscription{sub(market.ChannelOpenInterest, "BTCUSD_PERP")}}, "https://dapi.binance.com/dapi/v1/openInterest?symbol=BTCUSD_PERP 1"},
-		{source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketInverse, Subs: []source.Subscription{sub(market.ChannelLongShortRatio, "BTCUSD_PERP", "population", "top_positions")}}, "https://dapi.binance.com/futures/data/topLongShortPositionRatio?pair=BTCUSD&period=5m&limit=1 1"},
-		{source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketLinear, Subs: []source.Subscription{sub(market.ChannelLongShortRatio, "BTCUSDT")}}, "https://fapi.binance.com/futures/data/globalLongShortAccountRatio?symbol=BTCUSDT&period=5m&limit=1 1"},
-		{source.RequestFor{Purpose: source.PurposeHistory, Market: market.MarketSpot, From: 28457, Subs: []source.Subscription{sub(market.ChannelTrades, "BTCUSDT")}}, "https://api.binance.com/api/v3/historicalTrades?symbol=BTCUSDT&limit=1000&fromId=28457 25"},
-		{source.RequestFor{Purpose: source.PurposeHistory, Market: market.MarketLinear, From: 7, Subs: []source.Subscription{sub(market.ChannelTrades, "BTCUSDT", "aggregate", true)}}, "https://fapi.binance.com/fapi/v1/aggTrades?symbol=BTCUSDT&limit=1000&fromId=7 20"},
+		{source.RequestFor{Purpose: source.PurposeInstruments, Market: market.MarketSpot}, "https://api.binance.com/api/v3/exchangeInfo?showPermissionSets=false", 20},
+		{source.RequestFor{Purpose: source.PurposeInstruments, Market: market.MarketInverse, Base: "http://127.0.0.1:1"}, "http://127.0.0.1:1/dapi/v1/exchangeInfo", 1},
+		{source.RequestFor{Purpose: source.PurposeSnapshot, Market: market.MarketSpot, Subs: []source.Subscription{sub(market.ChannelBook, "BTCUSDT", "depth", int64(5000))}}, "https://api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=5000", 250},
+		{source.RequestFor{Purpose: source.PurposeSnapshot, Market: market.MarketLinear, Subs: []source.Subscription{sub(market.ChannelBook, "BTCUSDT", "depth", int64(60))}}, "https://fapi.binance.com/fapi/v1/depth?symbol=BTCUSDT&limit=100", 5},
+		{source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketInverse, Subs: []source.Subscription{sub(market.ChannelOpenInterest, "BTCUSD_PERP")}}, "https://dapi.binance.com/dapi/v1/openInterest?symbol=BTCUSD_PERP", 1},
+		{source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketInverse, Subs: []source.Subscription{sub(market.ChannelLongShortRatio, "BTCUSD_PERP", "population", "top_positions")}}, "https://dapi.binance.com/futures/data/topLongShortPositionRatio?pair=BTCUSD&period=5m&limit=1", 1},
+		{source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketLinear, Subs: []source.Subscription{sub(market.ChannelLongShortRatio, "BTCUSDT")}}, "https://fapi.binance.com/futures/data/globalLongShortAccountRatio?symbol=BTCUSDT&period=5m&limit=1", 1},
+		{source.RequestFor{Purpose: source.PurposeHistory, Market: market.MarketSpot, From: 28457, Subs: []source.Subscription{sub(market.ChannelTrades, "BTCUSDT")}}, "https://api.binance.com/api/v3/historicalTrades?symbol=BTCUSDT&limit=1000&fromId=28457", 25},
+		{source.RequestFor{Purpose: source.PurposeHistory, Market: market.MarketLinear, From: 7, Subs: []source.Subscription{sub(market.ChannelTrades, "BTCUSDT", "aggregate", true)}}, "https://fapi.binance.com/fapi/v1/aggTrades?symbol=BTCUSDT&limit=1000&fromId=7", 20},
 	} {
-		got, err := New().Requests(c.r)
-		if err != nil || len(got) != 1 || fmt.Sprintf("%s %d", got[0].URL, got[0].Weight) != c.want {
-			t.Errorf("%+v, %v, want %s", got, err, c.want)
+		if weight := oracle.Requests(t, New(), c.r, c.want); weight != c.weight {
+			t.Errorf("%s weighs %d, want %d", c.want, weight, c.weight)
 		}
 	}
-	if _, err := New().Requests(source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketSpot, Subs: []source.Subscription{sub(market.ChannelOpenInterest, "BTCUSDT")}}); err == nil {
-		t.Error("spot has no open interest")
-	}
+	// Spot has no open interest.
+	oracle.RefusesRequests(t, New(), source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketSpot, Subs: []source.Subscription{sub(market.ChannelOpenInterest, "BTCUSDT")}})
 }
 
-// TestManifest checks that every channel names endpoints that exist and can be had.
+// TestManifest: every channel can be had on each of its markets.
 func TestManifest(t *testing.T) {
 	for _, s := range []source.Source{New(), NewUS()} {
-		m := s.Describe()
-		for _, c := range m.Channels {
-			config := schema.Values{}
-			for _, a := range c.Attributes {
-				config[a.Name] = a.Default
-				if n, ok := a.Default.(int); ok {
-					config[a.Name] = int64(n)
-				}
-			}
-			for _, mk := range c.Markets {
-				i := slices.IndexFunc(m.Markets, func(ms source.MarketSpec) bool { return ms.Market == mk })
-				if i < 0 {
-					t.Fatalf("%s: channel %s of %s, which is no market", m.Venue, c.Channel, mk)
-				}
-				one := source.Subscription{Channel: c.Channel, Symbol: "BTCUSD_PERP", Config: config}
-				if c.Transport == source.Poll {
-					if r, err := s.Requests(source.RequestFor{Purpose: source.PurposePoll, Market: mk, Subs: []source.Subscription{one}}); err != nil || len(r) != 1 {
-						t.Errorf("%s %s: %v, %v", mk, c.Channel, r, err)
-					}
-					continue
-				}
-				for _, aggregate := range []bool{false, true} {
-					class := c.EndpointClass(schema.Values{"aggregate": aggregate})
-					if !slices.ContainsFunc(m.Markets[i].Endpoints, func(e source.Endpoint) bool { return e.Class == class }) {
-						t.Errorf("%s %s: no endpoint of class %q", mk, c.Channel, class)
-					}
-				}
-				if f, err := s.Frames(source.FrameRequest{Market: mk, Subscriptions: []source.Subscription{one}}); err != nil || len(f) != 1 {
-					t.Errorf("%s %s: %v, %v", mk, c.Channel, f, err)
-				}
-			}
+		most := oracle.Manifest(t, s, func(_ market.Market, c market.Channel) source.Subscription { return sub(c, "BTCUSD_PERP") })
+		if most != 1 {
+			t.Errorf("a subscription takes %d frames or requests", most)
 		}
 	}
 }

@@ -4,10 +4,10 @@ import (
 	"testing"
 
 	"github.com/marketprism/marketprism/sdk/market"
-	"github.com/marketprism/marketprism/sdk/source"
+	"github.com/marketprism/marketprism/sdk/plugintest/oracle"
 )
 
-var benchFrames = []struct{ name, frame string }{
+var benchFrames = []oracle.Frame{
 	{"trade", `{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":1672304486868,"data":[{"T":1672304486865,"s":"BTCUSDT","S":"Buy","v":"0.001","p":"16578.50","L":"PlusTick","i":"20f43950-d8dd-5b31-9112-a178eb6023af","BT":false,"RPI":false,"seq":1783284617}]}`},
 	{"book", `{"topic":"orderbook.50.BTCUSDT","type":"delta","ts":1687940967466,"data":{"s":"BTCUSDT","b":[["30247.20","30.028"],["30245.40","0.224"],["30242.10","1.593"],["30240.00","0"]],"a":[["30248.70","0"],["30249.30","0.892"],["30249.50","1.778"]],"u":177400507,"seq":66544703342},"cts":1687940967464}`},
 	{"bbo", `{"topic":"orderbook.1.BTCUSDT","ts":1672304484978,"type":"snapshot","data":{"s":"BTCUSDT","b":[["16493.50","0.006"]],"a":[["16611.00","0.029"]],"u":18521288,"seq":7961638724},"cts":1672304484976}`},
@@ -18,25 +18,4 @@ var benchFrames = []struct{ name, frame string }{
 }
 
 // BenchmarkDecode decodes a frame into encoded records.
-func BenchmarkDecode(b *testing.B) {
-	for _, f := range benchFrames {
-		b.Run(f.name, func(b *testing.B) {
-			s := New()
-			dec, err := s.NewDecoder(source.DecoderSettings{Market: market.MarketLinear})
-			if err != nil {
-				b.Fatal(err)
-			}
-			out := source.NewOut(s, market.MarketLinear)
-			in := &source.Input{Kind: source.InputText, Recv: 1, Data: []byte(f.frame)}
-			b.SetBytes(int64(len(f.frame)))
-			b.ReportAllocs()
-			for b.Loop() {
-				out.Begin(in)
-				if err := dec.Decode(in, out); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(f.frame)), "ns/B")
-		})
-	}
-}
+func BenchmarkDecode(b *testing.B) { oracle.Bench(b, New(), market.MarketLinear, benchFrames) }

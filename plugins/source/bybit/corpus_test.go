@@ -1,12 +1,10 @@
 package bybit
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/plugintest/oracle"
-	"github.com/marketprism/marketprism/sdk/source"
 )
 
 func TestCaptures(t *testing.T) { oracle.Captures{Pattern: "bybit-*"}.Run(t, New()) }
@@ -19,13 +17,6 @@ func TestMessages(t *testing.T) {
 				return mk, ""
 			}
 			return market.MarketLinear, "" // the collection doesn't say; the formats are one
-		},
-		Input: func(m *oracle.Message) source.Input {
-			_, path, ok := strings.Cut(m.Request, " ") // "GET /v5/market/orderbook", without the query it was sent with
-			if !ok {
-				return source.Input{Kind: source.InputText}
-			}
-			return source.Input{Kind: source.InputHTTP, Status: 200, URL: []byte("https://api.example" + path)}
 		},
 		Normalise: func(_ *oracle.Message, e map[string]any) {
 			if s, ok := e["interval"].(string); ok { // one name for all venues

@@ -16,13 +16,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 // TestAllocs: a frame costs no allocation once its symbols were seen.
-func TestAllocs(t *testing.T) {
-	var frames []string
-	for _, f := range benchFrames {
-		frames = append(frames, f.frame)
-	}
-	oracle.Allocs(t, New(), market.MarketLinear, frames)
-}
+func TestAllocs(t *testing.T) { oracle.Allocs(t, New(), market.MarketLinear, benchFrames) }
 
 // TestConnections: tickers are merged for each connection by itself, and only
 // the channels that are in use come out.
@@ -39,8 +33,7 @@ func TestConnections(t *testing.T) {
 		}
 		for _, it := range items {
 			if it.Record != nil && it.Record.Kind() == market.KindTicker {
-				fs := market.Fields(market.KindTicker)
-				return it.Record.Dec(fs[0].Offset).String(), it.Record.Dec(fs[4].Offset).String()
+				return oracle.Dec(t, it.Record, "last").String(), oracle.Dec(t, it.Record, "volume").String()
 			}
 		}
 		return "", ""

@@ -1,28 +1,18 @@
 package bybit
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"reflect"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/plugintest/emulator"
 	"github.com/marketprism/marketprism/sdk/plugintest/oracle"
-	"github.com/marketprism/marketprism/sdk/schema"
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
-func sub(c market.Channel, symbol string, config ...any) source.Subscription {
-	s := source.Subscription{Channel: c, Symbol: symbol, Config: schema.Values{}}
-	for i := 0; i < len(config); i += 2 {
-		s.Config[config[i].(string)] = config[i+1]
-	}
-	return s
-}
+var sub = oracle.Sub
 
 func TestSession(t *testing.T) {
 	for _, c := range []struct {
@@ -54,31 +44,23 @@ func TestSession(t *testing.T) {
 			"tickers.BTC-25DEC26-100000-C-USDT [3 4]"}},
 	} {
 		for op, unsubscribe := range map[string]bool{"subscribe": false, "unsubscribe": true} {
-			frames, err := New().Frames(source.FrameRequest{Market: c.m, Unsubscribe: unsubscribe, Subscriptions: c.subs})
-			var got []string
-			for _, f := range frames {
-				got = append(got, parts(t, f, op))
-			}
-			if err != nil || !reflect.DeepEqual(got, c.want) {
-				t.Errorf("%s %s: %q, %v", c.m, op, got, err)
-			}
+			oracle.Frames(t, New(), source.FrameRequest{Market: c.m, Unsubscribe: unsubscribe, Subscriptions: c.subs},
+				func(f source.Frame) string { return parts(f, op) }, c.want...)
 		}
-		script, err := New().Session(source.SessionRequest{Market: c.m, Endpoint: "ws://127.0.0.1:1/x", Subscriptions: c.subs})
-		if err != nil || len(script.Steps) != 2 || script.Steps[0].Dial.URL != "ws://127.0.0.1:1/x" || len(script.Steps[1].Subscribe) != len(c.want) {
-			t.Errorf("%+v, %v", script, err)
-		}
+		steps := oracle.Session(t, New(), source.SessionRequest{Market: c.m, Endpoint: "ws://127.0.0.1:1/x", Subscriptions: c.subs}, 2)
+		oracle.Rendered(t, steps[1].Subscribe, func(f source.Frame) string { return parts(f, "subscribe") }, c.want...)
 	}
 }
 
-func parts(t *testing.T, f source.Frame, op string) string {
-	t.Helper()
+// parts of a frame: its one topic, the subscriptions.
+func parts(f source.Frame, op string) string {
 	var r struct {
 		ID   string `json:"req_id"`
 		Op   string
 		Args []string
 	}
 	if err := json.Unmarshal([]byte(f.Data), &r); err != nil || r.ID != f.Token || r.Op != op || len(r.Args) != 1 || r.Args[0] != f.Token {
-		t.Fatalf("%s: %v", f.Data, err)
+		return fmt.Sprintf("%s %v", f.Data, err)
 	}
 	return fmt.Sprintf("%s %v", f.Token, f.Subs)
 }
@@ -108,83 +90,37 @@ func TestArgs(t *testing.T) {
 }
 
 func TestRequests(t *testing.T) {
-	for _, c := range []struct {
-		r    source.RequestFor
-		want []string
-	}{
-		{source.RequestFor{Purpose: source.PurposeInstruments, Market: market.MarketInverse},
-			[]string{"https://api.bybit.com/v5/market/instruments-info?category=inverse&limit=1000"}},
-		{source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketSpot, Base: "http://h", Subs: []source.Subscription{sub(market.ChannelInstruments, "")}},
-			[]string{"http://h/v5/market/instruments-info?category=spot&limit=1000"}},
-		{source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketLinear, Base: "http://h", Subs: []source.Subscription{sub(market.ChannelLongShortRatio, "BTCUSDT")}},
-			[]string{"http://h/v5/market/account-ratio?category=linear&symbol=BTCUSDT&period=5min&limit=1"}},
-		{source.RequestFor{Purpose: source.PurposeHistory, Market: market.MarketSpot, Base: "http://h", Subs: []source.Subscription{sub(market.ChannelTrades, "BTCUSDT")}},
-			[]string{"http://h/v5/market/recent-trade?category=spot&symbol=BTCUSDT&limit=60"}},
-		{source.RequestFor{Purpose: source.PurposeHistory, Market: market.MarketOption, Base: "http://h", Subs: []source.Subscription{sub(market.ChannelTrades, "BTC-1")}},
-			[]string{"http://h/v5/market/recent-trade?category=option&symbol=BTC-1&limit=1000"}},
-	} {
-		rs, err := New().Requests(c.r)
-		var got []string
-		for _, r := range rs {
-			got = append(got, r.URL)
-		}
-		if err != nil || !reflect.DeepEqual(got, c.want) {
-			t.Errorf("%v, %v", got, err)
-		}
+	s := New()
+	oracle.Requests(t, s, source.RequestFor{Purpose: source.PurposeInstruments, Market: market.MarketInverse},
+		"https://api.bybit.com/v5/market/instruments-info?category=inverse&limit=1000")
+	oracle.Requests(t, s, source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketSpot, Base: "http://h", Subs: []source.Subscription{sub(market.ChannelInstruments, "")}},
+		"http://h/v5/market/instruments-info?category=spot&limit=1000")
+	oracle.Requests(t, s, source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketLinear, Base: "http://h", Subs: []source.Subscription{sub(market.ChannelLongShortRatio, "BTCUSDT")}},
+		"http://h/v5/market/account-ratio?category=linear&symbol=BTCUSDT&period=5min&limit=1")
+	oracle.Requests(t, s, source.RequestFor{Purpose: source.PurposeHistory, Market: market.MarketSpot, Base: "http://h", Subs: []source.Subscription{sub(market.ChannelTrades, "BTCUSDT")}},
+		"http://h/v5/market/recent-trade?category=spot&symbol=BTCUSDT&limit=60")
+	oracle.Requests(t, s, source.RequestFor{Purpose: source.PurposeHistory, Market: market.MarketOption, Base: "http://h", Subs: []source.Subscription{sub(market.ChannelTrades, "BTC-1")}},
+		"http://h/v5/market/recent-trade?category=option&symbol=BTC-1&limit=1000")
+	var all []string
+	for _, coin := range coins {
+		all = append(all, "http://h/v5/market/instruments-info?category=option&limit=1000&baseCoin="+coin)
 	}
-	rs, err := New().Requests(source.RequestFor{Purpose: source.PurposeInstruments, Market: market.MarketOption, Base: "http://h"})
-	if err != nil || len(rs) != len(coins) || rs[1].URL != "http://h/v5/market/instruments-info?category=option&limit=1000&baseCoin=ETH" {
-		t.Errorf("%v, %v", rs, err)
+	if oracle.Requests(t, s, source.RequestFor{Purpose: source.PurposeInstruments, Market: market.MarketOption, Base: "http://h"}, all...); coins[1] != "ETH" {
+		t.Errorf("%s", coins)
 	}
 }
 
 func TestRefusals(t *testing.T) {
-	s := New()
-	for _, one := range []source.Subscription{
-		sub(market.ChannelVolatilityIndex, "BTCUSDT"),
-		sub(market.ChannelInstruments, ""),
-		sub(market.ChannelCandles, "BTCUSDT", "intervals", []string{"7m"}),
-	} {
-		if f, err := s.Frames(source.FrameRequest{Market: market.MarketLinear, Subscriptions: []source.Subscription{one}}); err == nil {
-			t.Errorf("%v", f)
-		}
-	}
-	for _, r := range []source.RequestFor{
-		{Purpose: source.PurposePoll, Market: market.MarketSpot, Subs: []source.Subscription{sub(market.ChannelLongShortRatio, "BTCUSDT")}},
-		{Purpose: source.PurposeSnapshot, Market: market.MarketSpot, Subs: []source.Subscription{sub(market.ChannelBook, "BTCUSDT")}},
-	} {
-		if r, err := s.Requests(r); err == nil {
-			t.Errorf("%v", r)
-		}
-	}
+	oracle.RefusesFrames(t, New(), market.MarketLinear, sub(market.ChannelVolatilityIndex, "BTCUSDT"), sub(market.ChannelInstruments, ""),
+		sub(market.ChannelCandles, "BTCUSDT", "intervals", []string{"7m"}))
+	oracle.RefusesRequests(t, New(),
+		source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketSpot, Subs: []source.Subscription{sub(market.ChannelLongShortRatio, "BTCUSDT")}},
+		source.RequestFor{Purpose: source.PurposeSnapshot, Market: market.MarketSpot, Subs: []source.Subscription{sub(market.ChannelBook, "BTCUSDT")}})
 }
 
-// TestManifest checks that every channel can be subscribed or polled on each of
-// its markets, and stands once for each.
+// TestManifest: every channel can be had on each of its markets.
 func TestManifest(t *testing.T) {
-	s := New()
-	m := s.Describe()
-	seen := map[string]bool{}
-	for _, c := range m.Channels {
-		for _, on := range c.Markets {
-			if !slices.ContainsFunc(m.Markets, func(x source.MarketSpec) bool { return x.Market == on }) {
-				t.Errorf("channel %s on %s, which isn't a market", c.Channel, on)
-			}
-			if k := fmt.Sprint(c.Channel, on); seen[k] {
-				t.Errorf("%s stands twice", k)
-			} else {
-				seen[k] = true
-			}
-			one := []source.Subscription{{Channel: c.Channel, Symbol: "BTCUSDT"}}
-			if c.Transport == source.Poll {
-				if r, err := s.Requests(source.RequestFor{Purpose: source.PurposePoll, Market: on, Subs: one}); err != nil || len(r) == 0 {
-					t.Errorf("%s: %v, %v", c.Channel, r, err)
-				}
-			} else if f, err := s.Frames(source.FrameRequest{Market: on, Subscriptions: one}); err != nil || len(f) == 0 {
-				t.Errorf("%s: %v, %v", c.Channel, f, err)
-			}
-		}
-	}
+	oracle.Manifest(t, New(), func(_ market.Market, c market.Channel) source.Subscription { return sub(c, "BTCUSDT") })
 }
 
 // TestWire subscribes on the emulator: what is wrong is refused by its topic, the
@@ -192,20 +128,7 @@ func TestManifest(t *testing.T) {
 func TestWire(t *testing.T) {
 	for m, symbol := range map[market.Market]string{market.MarketLinear: "BTCUSDT", market.MarketOption: "BTC-27DEC30-100000-C-USDT"} {
 		t.Run(m.String(), func(t *testing.T) {
-			e, err := emulator.New(emulator.Options{Venue: "bybit", Market: m, Rate: 100})
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithCancel(t.Context())
-			ended := make(chan error, 1)
-			go func() { ended <- e.Run(ctx) }()
-			defer func() {
-				cancel()
-				if err := <-ended; err != nil {
-					t.Error(err)
-				}
-				e.Close()
-			}()
+			e := emulator.Start(t, emulator.Options{Venue: "bybit", Market: m, Rate: 100})
 			frames, err := New().Frames(source.FrameRequest{Market: m, Subscriptions: []source.Subscription{
 				sub(market.ChannelTicker, "NONE"), sub(market.ChannelTrades, symbol), sub(market.ChannelBook, symbol), sub(market.ChannelTicker, symbol), sub(market.ChannelMarkPrice, symbol)}})
 			if err != nil {
@@ -217,19 +140,15 @@ func TestWire(t *testing.T) {
 				if m == market.MarketOption && f.Token == "publicTrade.ETH" { // it has no options of its own
 					continue
 				}
-				w.Until(t, "the answer to "+f.Token, func(it oracle.Item) bool {
-					text := string(it.Signal.Text)
-					if i == 0 {
-						return it.Signal.Kind == source.SignalRejected && strings.HasPrefix(text, f.Token+"\x00error:handler not found")
-					}
-					return it.Signal.Kind == source.SignalSubscribed && text == f.Token
-				})
+				if i == 0 {
+					w.UntilSignal(t, "the refusal of "+f.Token, source.SignalRejected, f.Token+"\x00error:handler not found")
+				} else {
+					w.UntilSignal(t, "the answer to "+f.Token, source.SignalSubscribed, f.Token)
+				}
 			}
 			w.Send(t, New().Describe().Markets[0].Endpoints[0].Heartbeat.Payload)
 			w.Until(t, "a pong", func(it oracle.Item) bool { return it.Signal.Kind == source.SignalHeartbeat })
-			for _, k := range []market.Kind{market.KindBookDelta, market.KindTrade} {
-				w.Until(t, k.String(), func(it oracle.Item) bool { return it.Record != nil && it.Record.Kind() == k })
-			}
+			w.UntilRecords(t, market.KindBookDelta, market.KindTrade)
 			if m == market.MarketOption {
 				return
 			}

@@ -5,10 +5,10 @@ import (
 	"testing"
 
 	"github.com/marketprism/marketprism/sdk/market"
-	"github.com/marketprism/marketprism/sdk/source"
+	"github.com/marketprism/marketprism/sdk/plugintest/oracle"
 )
 
-var benchFrames = []struct{ name, frame string }{
+var benchFrames = []oracle.Frame{
 	{"trade", `{"channel":"market_trades","timestamp":"2026-08-09T21:05:48.251397169Z","sequence_num":9,"events":[{"type":"update","trades":[{"product_id":"BTC-USD","trade_id":"1068572091","price":"65083.67","size":"0.01034361","time":"2026-08-09T21:05:48.167634Z","side":"SELL"}]}]}`},
 	{"book", `{"channel":"l2_data","timestamp":"2026-08-09T21:05:48.505350477Z","sequence_num":14,"events":[{"type":"update","product_id":"BTC-USD","updates":[{"side":"bid","event_time":"2026-08-09T21:05:48.210883Z","price_level":"65062.5","new_quantity":"0.00583"},{"side":"bid","event_time":"2026-08-09T21:05:48.210883Z","price_level":"65061.91","new_quantity":"0"},{"side":"offer","event_time":"2026-08-09T21:05:48.210883Z","price_level":"65083.67","new_quantity":"0.15556334"}]}]}`},
 	{"snapshot", `{"channel":"l2_data","timestamp":"2026-08-09T21:05:48.505350477Z","sequence_num":13,"events":[{"type":"snapshot","product_id":"BTC-USD","updates":[` +
@@ -22,25 +22,4 @@ var benchFrames = []struct{ name, frame string }{
 }
 
 // BenchmarkDecode decodes a frame into encoded records.
-func BenchmarkDecode(b *testing.B) {
-	for _, f := range benchFrames {
-		b.Run(f.name, func(b *testing.B) {
-			s := New()
-			dec, err := s.NewDecoder(source.DecoderSettings{Market: market.MarketSpot})
-			if err != nil {
-				b.Fatal(err)
-			}
-			out := source.NewOut(s, market.MarketSpot)
-			in := &source.Input{Kind: source.InputText, Recv: 1, Data: []byte(f.frame)}
-			b.SetBytes(int64(len(f.frame)))
-			b.ReportAllocs()
-			for b.Loop() {
-				out.Begin(in)
-				if err := dec.Decode(in, out); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(f.frame)), "ns/B")
-		})
-	}
-}
+func BenchmarkDecode(b *testing.B) { oracle.Bench(b, New(), market.MarketSpot, benchFrames) }

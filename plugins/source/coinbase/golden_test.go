@@ -14,10 +14,4 @@ func FuzzDecode(f *testing.F) {
 }
 
 // TestAllocs: a frame costs no allocation once its symbols were seen.
-func TestAllocs(t *testing.T) {
-	var frames []string
-	for _, f := range benchFrames {
-		frames = append(frames, f.frame)
-	}
-	oracle.Allocs(t, New(), market.MarketSpot, frames)
-}
+func TestAllocs(t *testing.T) { oracle.Allocs(t, New(), market.MarketSpot, benchFrames) }

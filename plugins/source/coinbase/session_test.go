@@ -1,13 +1,10 @@
 package coinbase
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
-	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,17 +13,10 @@ import (
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/plugintest/emulator"
 	"github.com/marketprism/marketprism/sdk/plugintest/oracle"
-	"github.com/marketprism/marketprism/sdk/schema"
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
-func sub(c market.Channel, symbol string, config ...any) source.Subscription {
-	s := source.Subscription{Channel: c, Symbol: symbol, Config: schema.Values{}}
-	for i := 0; i < len(config); i += 2 {
-		s.Config[config[i].(string)] = config[i+1]
-	}
-	return s
-}
+var sub = oracle.Sub
 
 func TestSession(t *testing.T) {
 	s := New()
@@ -39,7 +29,8 @@ func TestSession(t *testing.T) {
 		sub(market.ChannelBook, "BTC-USD", "feed", "level2_batch"),
 		sub(market.ChannelTicker, "BTC-USD", "feed", "exchange_ticker"),
 	}
-	want := []string{
+	steps := oracle.Session(t, s, source.SessionRequest{Market: market.MarketSpot, Endpoint: "ws://127.0.0.1:1", Subscriptions: subs}, 2)
+	oracle.Rendered(t, steps[1].Subscribe, parts,
 		`{"type":"subscribe","channel":"heartbeats"} []`,
 		`{"type":"subscribe","product_ids":["BTC-USD"],"channel":"market_trades"} [0]`,
 		`{"type":"subscribe","product_ids":["BTC-USD"],"channel":"level2"} [1]`,
@@ -48,133 +39,54 @@ func TestSession(t *testing.T) {
 		`{"type":"subscribe","product_ids":["BTC-USD"],"channels":["matches","heartbeat"]} [4]`,
 		`{"type":"subscribe","product_ids":["BTC-USD"],"channels":["level2_batch","heartbeat"]} [5]`,
 		`{"type":"subscribe","product_ids":["BTC-USD"],"channels":["ticker","heartbeat"]} [6]`,
+	)
+	oracle.Frames(t, s, source.FrameRequest{Market: market.MarketSpot, Unsubscribe: true,
+		Subscriptions: []source.Subscription{sub(market.ChannelBook, "BTC-USD"), sub(market.ChannelTrades, "BTC-USD", "feed", "full")}}, parts,
+		`{"type":"unsubscribe","product_ids":["BTC-USD"],"channel":"level2"} [0]`,
+		`{"type":"unsubscribe","product_ids":["BTC-USD"],"channels":["full"]} [1]`)
+}
+
+// parts of a frame that isn't signed: the frame, the subscriptions.
+func parts(f source.Frame) string {
+	if f.Token != answer || f.Sign != nil {
+		return fmt.Sprintf("%+v", f)
 	}
-	script, err := s.Session(source.SessionRequest{Market: market.MarketSpot, Endpoint: "ws://127.0.0.1:1", Subscriptions: subs})
-	if err != nil || len(script.Steps) != 2 || script.Steps[0].Dial.URL != "ws://127.0.0.1:1" {
-		t.Fatalf("%+v, %v", script, err)
-	}
-	var got []string
-	for _, f := range script.Steps[1].Subscribe {
-		got = append(got, fmt.Sprint(f.Data, " ", f.Subs))
-		if f.Token != answer || f.Sign != nil {
-			t.Errorf("%+v", f)
-		}
-	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("%s", strings.Join(got, "\n"))
-	}
-	frames, err := s.Frames(source.FrameRequest{Market: market.MarketSpot, Unsubscribe: true,
-		Subscriptions: []source.Subscription{sub(market.ChannelBook, "BTC-USD"), sub(market.ChannelTrades, "BTC-USD", "feed", "full")}})
-	if err != nil || len(frames) != 2 || frames[0].Data != `{"type":"unsubscribe","product_ids":["BTC-USD"],"channel":"level2"}` ||
-		frames[1].Data != `{"type":"unsubscribe","product_ids":["BTC-USD"],"channels":["full"]}` {
-		t.Errorf("%+v, %v", frames, err)
-	}
+	return fmt.Sprint(f.Data, " ", f.Subs)
 }
 
 func TestRequests(t *testing.T) {
-	for _, c := range []struct {
-		r    source.RequestFor
-		want string
-	}{
-		{source.RequestFor{Purpose: source.PurposeInstruments, Market: market.MarketSpot}, "https://api.coinbase.com/api/v3/brokerage/market/products?product_type=SPOT"},
-		{source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketLinear, Base: "http://h", Subs: []source.Subscription{sub(market.ChannelInstruments, "")}},
-			"http://h/api/v3/brokerage/market/products?product_type=FUTURE"},
-		{source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketLinear, Base: "http://h", Subs: []source.Subscription{sub(market.ChannelFunding, "BTC-PERP-INTX")}},
-			"http://h/api/v3/brokerage/market/products/BTC-PERP-INTX"},
-		{source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketLinear, Base: "http://h", Subs: []source.Subscription{sub(market.ChannelOpenInterest, "BTC-PERP-INTX")}},
-			"http://h/api/v3/brokerage/market/products?product_type=FUTURE&product_ids=BTC-PERP-INTX"},
-		{source.RequestFor{Purpose: source.PurposeHistory, Market: market.MarketSpot, From: 10, To: 20, Subs: []source.Subscription{sub(market.ChannelTrades, "BTC-USD")}},
-			"https://api.exchange.coinbase.com/products/BTC-USD/trades?limit=1000&after=21"},
-	} {
-		rs, err := New().Requests(c.r)
-		if err != nil || len(rs) != 1 || rs[0].URL != c.want {
-			t.Errorf("%v, %v, want %s", rs, err, c.want)
-		}
-	}
+	s := New()
+	oracle.Requests(t, s, source.RequestFor{Purpose: source.PurposeInstruments, Market: market.MarketSpot},
+		"https://api.coinbase.com/api/v3/brokerage/market/products?product_type=SPOT")
+	oracle.Requests(t, s, source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketLinear, Base: "http://h", Subs: []source.Subscription{sub(market.ChannelInstruments, "")}},
+		"http://h/api/v3/brokerage/market/products?product_type=FUTURE")
+	oracle.Requests(t, s, source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketLinear, Base: "http://h", Subs: []source.Subscription{sub(market.ChannelFunding, "BTC-PERP-INTX")}},
+		"http://h/api/v3/brokerage/market/products/BTC-PERP-INTX")
+	oracle.Requests(t, s, source.RequestFor{Purpose: source.PurposePoll, Market: market.MarketLinear, Base: "http://h", Subs: []source.Subscription{sub(market.ChannelOpenInterest, "BTC-PERP-INTX")}},
+		"http://h/api/v3/brokerage/market/products?product_type=FUTURE&product_ids=BTC-PERP-INTX")
+	oracle.Requests(t, s, source.RequestFor{Purpose: source.PurposeHistory, Market: market.MarketSpot, From: 10, To: 20, Subs: []source.Subscription{sub(market.ChannelTrades, "BTC-USD")}},
+		"https://api.exchange.coinbase.com/products/BTC-USD/trades?limit=1000&after=21")
 }
 
 func TestRefusals(t *testing.T) {
-	s := New()
-	for _, one := range []source.Subscription{
-		sub(market.ChannelFunding, "BTC-PERP-INTX"),
-		sub(market.ChannelCandles, "BTC-USD", "intervals", []string{"1m"}),
-	} {
-		if f, err := s.Frames(source.FrameRequest{Subscriptions: []source.Subscription{one}}); err == nil {
-			t.Errorf("%v", f)
-		}
-	}
-	for _, r := range []source.RequestFor{
-		{Purpose: source.PurposePoll, Subs: []source.Subscription{sub(market.ChannelTicker, "BTC-USD")}},
-		{Purpose: source.PurposeHistory, Market: market.MarketLinear, Subs: []source.Subscription{sub(market.ChannelTrades, "BTC-PERP-INTX")}},
-	} {
-		if got, err := s.Requests(r); err == nil {
-			t.Errorf("%v", got)
-		}
-	}
+	oracle.RefusesFrames(t, New(), market.MarketNone, sub(market.ChannelFunding, "BTC-PERP-INTX"), sub(market.ChannelCandles, "BTC-USD", "intervals", []string{"1m"}))
+	oracle.RefusesRequests(t, New(), source.RequestFor{Purpose: source.PurposePoll, Subs: []source.Subscription{sub(market.ChannelTicker, "BTC-USD")}},
+		source.RequestFor{Purpose: source.PurposeHistory, Market: market.MarketLinear, Subs: []source.Subscription{sub(market.ChannelTrades, "BTC-PERP-INTX")}})
 }
 
-// TestManifest checks that every channel names endpoints that exist, and can be
-// subscribed or polled on each of its markets.
+// TestManifest: every channel can be had on each of its markets.
 func TestManifest(t *testing.T) {
-	s := New()
-	m := s.Describe()
-	for _, c := range m.Channels {
-		classes := []string{c.Class}
-		for _, w := range c.ClassWhen {
-			classes = append(classes, w.Class)
-		}
-		for _, on := range c.Markets {
-			i := slices.IndexFunc(m.Markets, func(x source.MarketSpec) bool { return x.Market == on })
-			if i < 0 {
-				t.Fatalf("channel %s on %s, which isn't a market", c.Channel, on)
-			}
-			for _, class := range classes {
-				if !slices.ContainsFunc(m.Markets[i].Endpoints, func(e source.Endpoint) bool { return e.Class == class }) {
-					t.Errorf("%s on %s: no endpoint of class %q", c.Channel, on, class)
-				}
-			}
-			one := []source.Subscription{{Channel: c.Channel, Symbol: "BTC-USD"}}
-			if c.Transport == source.Poll {
-				if r, err := s.Requests(source.RequestFor{Purpose: source.PurposePoll, Market: on, Subs: one}); err != nil || len(r) == 0 {
-					t.Errorf("%s: %v, %v", c.Channel, r, err)
-				}
-			} else if f, err := s.Frames(source.FrameRequest{Market: on, Subscriptions: one}); err != nil || len(f) == 0 {
-				t.Errorf("%s: %v, %v", c.Channel, f, err)
-			}
-		}
-	}
-}
-
-func emulated(t *testing.T) *emulator.Emulator {
-	t.Helper()
-	e, err := emulator.New(emulator.Options{Venue: "coinbase", Rate: 200})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- e.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		e.Close()
-	})
-	return e
+	oracle.Manifest(t, New(), func(_ market.Market, c market.Channel) source.Subscription { return sub(c, "BTC-USD") })
 }
 
 // TestLogin carries out the script of the feeds that need a login against the
 // emulator, with the secret that a runtime would fill in.
 func TestLogin(t *testing.T) {
-	e := emulated(t)
+	e := emulator.Start(t, emulator.Options{Venue: "coinbase", Rate: 200})
 	for _, s := range []source.Subscription{sub(market.ChannelBook, "BTC-USD", "feed", feedLogin), sub(market.ChannelTrades, "BTC-USD", "feed", feedFull)} {
-		script, err := New().Session(source.SessionRequest{Market: market.MarketSpot, Class: classLogin, Endpoint: e.URL(), Subscriptions: []source.Subscription{s}})
-		if err != nil || len(script.Steps) != 2 || len(script.Steps[1].Subscribe) != 1 {
-			t.Fatalf("%+v, %v", script, err)
-		}
-		w := oracle.Dial(t, New(), market.MarketSpot, script.Steps[0].Dial.URL)
-		f := script.Steps[1].Subscribe[0]
+		steps := oracle.Session(t, New(), source.SessionRequest{Market: market.MarketSpot, Class: classLogin, Endpoint: e.URL(), Subscriptions: []source.Subscription{s}}, 2)
+		w := oracle.Dial(t, New(), market.MarketSpot, steps[0].Dial.URL)
+		f := steps[1].Subscribe[0]
 		for _, secret := range []string{"d3Jvbmc=", emulator.CoinbaseSecret} {
 			now := strconv.FormatInt(time.Now().Unix(), 10)
 			key, _ := base64.StdEncoding.DecodeString(secret)
@@ -198,7 +110,7 @@ func TestLogin(t *testing.T) {
 
 // TestExchange subscribes the Exchange's public feeds.
 func TestExchange(t *testing.T) {
-	e := emulated(t)
+	e := emulator.Start(t, emulator.Options{Venue: "coinbase", Rate: 200})
 	w := oracle.Dial(t, New(), market.MarketSpot, e.URL())
 	frames, err := New().Frames(source.FrameRequest{Market: market.MarketSpot, Class: classExchange, Subscriptions: []source.Subscription{
 		sub(market.ChannelBook, "BTC-USD", "feed", feedBatch), sub(market.ChannelTrades, "BTC-USD", "feed", feedMatches), sub(market.ChannelTicker, "BTC-USD", "feed", feedExchange)}})

@@ -4,10 +4,10 @@ import (
 	"testing"
 
 	"github.com/marketprism/marketprism/sdk/market"
-	"github.com/marketprism/marketprism/sdk/source"
+	"github.com/marketprism/marketprism/sdk/plugintest/oracle"
 )
 
-var benchFrames = []struct{ name, frame string }{
+var benchFrames = []oracle.Frame{
 	{"trade", `{"jsonrpc":"2.0","method":"subscription","params":{"channel":"trades.BTC-PERPETUAL.100ms","data":[{"timestamp":1742627465811,"price":84295.5,"direction":"buy","index_price":84319.98,"instrument_name":"BTC-PERPETUAL","trade_seq":242126092,"amount":8430.0,"mark_price":84292.11,"tick_direction":2,"contracts":843.0,"trade_id":"356130997"}]}}`},
 	{"book", `{"jsonrpc":"2.0","method":"subscription","params":{"channel":"book.ALGO_USDC-PERPETUAL.100ms","data":{"timestamp":1790133842703,"type":"change","change_id":193809634213,"instrument_name":"ALGO_USDC-PERPETUAL","bids":[["new",0.11374,1054.0],["new",0.11363,308897.0],["delete",0.11344,0.0]],"asks":[["new",0.11396,1054.0],["change",0.11411,1931.0]],"prev_change_id":193809631160}}}`},
 	{"bbo", `{"jsonrpc":"2.0","method":"subscription","params":{"channel":"quote.BTC-30SEP22","data":{"timestamp":1654012570801,"instrument_name":"BTC-30SEP22","best_bid_price":32499.0,"best_bid_amount":2370.0,"best_ask_price":32503.5,"best_ask_amount":2400.0}}}`},
@@ -19,25 +19,4 @@ var benchFrames = []struct{ name, frame string }{
 }
 
 // BenchmarkDecode decodes a frame into encoded records.
-func BenchmarkDecode(b *testing.B) {
-	for _, f := range benchFrames {
-		b.Run(f.name, func(b *testing.B) {
-			s := New()
-			dec, err := s.NewDecoder(source.DecoderSettings{Market: market.MarketInverse})
-			if err != nil {
-				b.Fatal(err)
-			}
-			out := source.NewOut(s, market.MarketInverse)
-			in := &source.Input{Kind: source.InputText, Recv: 1, Data: []byte(f.frame)}
-			b.SetBytes(int64(len(f.frame)))
-			b.ReportAllocs()
-			for b.Loop() {
-				out.Begin(in)
-				if err := dec.Decode(in, out); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(f.frame)), "ns/B")
-		})
-	}
-}
+func BenchmarkDecode(b *testing.B) { oracle.Bench(b, New(), market.MarketInverse, benchFrames) }

@@ -153,7 +153,12 @@ func (d *decoder) perpetuals(out *source.Out) error {
 
 // list emits an instrument.
 func (d *decoder) list(out *source.Out, r *market.InstrumentRecord, m market.Market, symbol []byte, n market.Name) {
-	r.Base, r.Quote, r.Instrument = []byte(n.Base), []byte(n.Quote), []byte(n.String())
+	r.Base, r.Quote = []byte(n.Base), []byte(n.Quote)
+	if name := n.String(); name != "" {
+		if _, err := market.ParseName(name); err == nil { // anybody may list a token, by a name of his own
+			r.Instrument = []byte(name)
+		}
+	}
 	if m == market.MarketLinear {
 		r.Settle, r.ContractSize = r.Quote, market.NewDecimal(1, 0)
 	}

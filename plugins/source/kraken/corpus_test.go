@@ -1,12 +1,10 @@
 package kraken
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/plugintest/oracle"
-	"github.com/marketprism/marketprism/sdk/source"
 )
 
 func TestCaptures(t *testing.T) {
@@ -21,13 +19,6 @@ func TestMessages(t *testing.T) {
 				return 0, "Kraken futures is another API"
 			}
 			return market.MarketSpot, ""
-		},
-		Input: func(m *oracle.Message) source.Input {
-			if m.Request == "" {
-				return source.Input{Kind: source.InputText}
-			}
-			_, path, _ := strings.Cut(m.Request, " ")
-			return source.Input{Kind: source.InputHTTP, Status: 200, URL: []byte("https://api.example" + path)}
 		},
 		Normalise: func(m *oracle.Message, e map[string]any) {
 			if s, ok := e["interval"].(string); ok { // minutes on the wire

@@ -4,10 +4,10 @@ import (
 	"testing"
 
 	"github.com/marketprism/marketprism/sdk/market"
-	"github.com/marketprism/marketprism/sdk/source"
+	"github.com/marketprism/marketprism/sdk/plugintest/oracle"
 )
 
-var benchFrames = []struct{ name, frame string }{
+var benchFrames = []oracle.Frame{
 	{"trade", `{"arg":{"channel":"trades-all","instId":"BTC-USDT"},"data":[{"instId":"BTC-USDT","tradeId":"674510826","px":"95634.9","sz":"0.00011186","side":"buy","source":"0","ts":"1740394561685"}]}`},
 	{"book", `{"arg":{"channel":"books","instId":"BTC-USD-220527"},"action":"update","data":[{"asks":[["30249.4","0","0","0"],["30261","4","0","1"],["30310.3","19","0","1"]],"bids":[["30182.6","452","0","1"],["30181.6","0","0","0"]],"ts":"1652459225464","checksum":0,"seqId":123461,"prevSeqId":123456}]}`},
 	{"bbo", `{"arg":{"channel":"bbo-tbt","instId":"BTC-USDT"},"data":[{"asks":[["8446","95","0","3"]],"bids":[["8445.9","256","0","12"]],"ts":"1597026383085","seqId":363996337}]}`},
@@ -18,25 +18,4 @@ var benchFrames = []struct{ name, frame string }{
 }
 
 // BenchmarkDecode decodes a frame into encoded records.
-func BenchmarkDecode(b *testing.B) {
-	for _, f := range benchFrames {
-		b.Run(f.name, func(b *testing.B) {
-			s := New()
-			dec, err := s.NewDecoder(source.DecoderSettings{Market: market.MarketLinear})
-			if err != nil {
-				b.Fatal(err)
-			}
-			out := source.NewOut(s, market.MarketLinear)
-			in := &source.Input{Kind: source.InputText, Recv: 1, Data: []byte(f.frame)}
-			b.SetBytes(int64(len(f.frame)))
-			b.ReportAllocs()
-			for b.Loop() {
-				out.Begin(in)
-				if err := dec.Decode(in, out); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(f.frame)), "ns/B")
-		})
-	}
-}
+func BenchmarkDecode(b *testing.B) { oracle.Bench(b, New(), market.MarketLinear, benchFrames) }

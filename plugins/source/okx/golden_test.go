@@ -17,13 +17,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 // TestAllocs: a frame costs no allocation once its symbols were seen.
-func TestAllocs(t *testing.T) {
-	var frames []string
-	for _, f := range benchFrames {
-		frames = append(frames, f.frame)
-	}
-	oracle.Allocs(t, New(), market.MarketLinear, frames)
-}
+func TestAllocs(t *testing.T) { oracle.Allocs(t, New(), market.MarketLinear, benchFrames) }
 
 // TestInflate: compressed frames cost no allocation either, are bounded, and are
 // refused where they are cut short.

@@ -5,18 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/marketprism/marketprism/sdk/market"
 )
-
-type update struct {
-	U, First, Prev int64
-	B, A           [][2]string
-}
 
 func parseUpdate(t *testing.T, b []byte) (u update, ok bool) {
 	t.Helper()
@@ -35,28 +29,6 @@ func parseUpdate(t *testing.T, b []byte) (u update, ok bool) {
 		t.Fatalf("%v in %s", err, b)
 	}
 	return update{f.Data.Last, f.Data.First, f.Data.Prev, f.Data.B, f.Data.A}, f.Data.Kind == "depthUpdate"
-}
-
-type sides struct{ bids, asks map[string]string }
-
-func (s sides) apply(u update) {
-	for side, ls := range map[*map[string]string][][2]string{&s.bids: u.B, &s.asks: u.A} {
-		for _, l := range ls {
-			if strings.Trim(l[1], "0.") == "" {
-				delete(*side, l[0])
-			} else {
-				(*side)[l[0]] = l[1]
-			}
-		}
-	}
-}
-
-func pairs(ls [][2]string) map[string]string {
-	m := map[string]string{}
-	for _, l := range ls {
-		m[l[0]] = l[1]
-	}
-	return m
 }
 
 // TestBinanceSplice builds a book as Binance's pages say, and compares it with
@@ -132,11 +104,8 @@ func TestBinanceSplice(t *testing.T) {
 			if truth.Seq != id {
 				t.Errorf("book stands at %d, the emulator's at %d", id, truth.Seq)
 			}
-			if want := pairs(truth.Bids); !maps.Equal(book.bids, want) {
-				t.Errorf("%d bids differ from the %d of the emulator", len(book.bids), len(want))
-			}
-			if want := pairs(truth.Asks); !maps.Equal(book.asks, want) {
-				t.Errorf("%d asks differ from the %d of the emulator", len(book.asks), len(want))
+			if !book.is(truth) {
+				t.Errorf("%d bids and %d asks differ from the %d and %d of the emulator", len(book.bids), len(book.asks), len(truth.Bids), len(truth.Asks))
 			}
 			if truth.Bids[0][0] >= truth.Asks[0][0] {
 				t.Errorf("crossed: %v %v", truth.Bids[0], truth.Asks[0])

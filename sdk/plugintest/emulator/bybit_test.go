@@ -3,14 +3,10 @@ package emulator
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 
-	"github.com/marketprism/marketprism/sdk/capture"
 	"github.com/marketprism/marketprism/sdk/market"
-	"github.com/marketprism/marketprism/sdk/plugintest/corpus"
 )
 
 type bybitBook struct {
@@ -34,36 +30,18 @@ func TestBybitBook(t *testing.T) {
 	if b := c.next(); string(b) != `{"conn_id":"00000001","op":"subscribe","req_id":"7","ret_msg":"","success":true}` {
 		t.Fatalf("acknowledgement %s", b)
 	}
-	s := sides{map[string]string{}, map[string]string{}}
 	u := int64(0)
-	for n := 0; n < 2000; n++ {
-		if n == 1000 {
-			e.Pause()
-		}
-		truth, err := e.Book("BTCUSD", 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n >= 1000 && u == truth.Seq {
-			break
-		}
+	keepsBook(t, e, c, "BTCUSD", 1000, func(n int, frame []byte) (update, bool) {
 		var f bybitBook
-		if err := json.Unmarshal(c.next(), &f); err != nil {
+		if err := json.Unmarshal(frame, &f); err != nil {
 			t.Fatal(err)
 		}
 		if f.Type == "snapshot" != (n == 0) || n > 0 && f.Data.U != u+1 {
 			t.Fatalf("frame %d: %s, %d after %d", n, f.Type, f.Data.U, u)
 		}
 		u = f.Data.U
-		s.apply(update{B: f.Data.B, A: f.Data.A})
-	}
-	truth, err := e.Book("BTCUSD", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := fmt.Sprint(s.bids, s.asks), fmt.Sprint(pairs(truth.Bids), pairs(truth.Asks)); got != want {
-		t.Errorf("%.300s\nwant %.300s", got, want)
-	}
+		return update{U: u, B: f.Data.B, A: f.Data.A}, true
+	})
 }
 
 // TestBybitLevelOne: the book of one level comes again, under its number, when
@@ -108,29 +86,18 @@ func TestBybitRefuses(t *testing.T) {
 		for request, want := range requests {
 			e := start(t, Options{Venue: "bybit", Market: m, Rate: 0.001})
 			c := dial(t, e, "/v5/public/"+m.String())
-			c.send(request)
-			if b := string(c.next()); !strings.Contains(b, want) {
-				t.Errorf("%s %.100s: %s", m, request, b)
-			}
+			c.answers(map[string]string{request: want})
 		}
 	}
 	e := start(t, Options{Venue: "bybit", Rate: 0.001})
 	c := dial(t, e, "/v5/public/spot")
 	for _, want := range []string{`"success":true`, `error:already subscribed,topic:publicTrade.BTCUSDT`} {
-		c.send(`{"op":"subscribe","args":["publicTrade.BTCUSDT"]}`)
-		if b := string(c.next()); !strings.Contains(b, want) {
-			t.Errorf("%s", b)
-		}
+		c.answers(map[string]string{`{"op":"subscribe","args":["publicTrade.BTCUSDT"]}`: want})
 	}
 	for path, want := range map[string]string{"orderbook?category=spot&symbol=BTCUSDT&limit=3": `"retCode":0,"retExtInfo":{},"retMsg":"OK"`,
 		"orderbook?category=linear&symbol=BTCUSDT": `"retCode":10001`, "tickers?category=spot&symbol=NONE": "symbol invalid", "time": "timeSecond"} {
-		resp, err := http.Get(e.HTTPURL() + "/v5/market/" + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(resp.Body)
-		if resp.Body.Close(); err != nil || !strings.Contains(string(body), want) {
-			t.Errorf("%s: %.200s, %v", path, body, err)
+		if _, body, _ := get(t, e.HTTPURL()+"/v5/market/"+path); !strings.Contains(string(body), want) {
+			t.Errorf("%s: %.200s", path, body)
 		}
 	}
 }
@@ -138,38 +105,14 @@ func TestBybitRefuses(t *testing.T) {
 // TestBybitPlayback plays a recording of two markets: each connection gets the
 // frames of its own.
 func TestBybitPlayback(t *testing.T) {
-	file := corpus.Path(t, "captures", "bybit-mixed-20260809-cfv3.jsonl.zst")
-	want := map[int][]string{}
-	r, err := capture.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	for ev, err := range r.All() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ev.Kind == capture.KindRecv {
-			want[ev.Conn] = append(want[ev.Conn], string(ev.Text))
-		}
-	}
-	e := start(t, Options{Venue: "bybit", Capture: file})
+	p := play(t, "bybit", "bybit-mixed-20260809-cfv3")
 	for conn, path := range map[int]string{1: "/v5/public/linear", 2: "/v5/public/spot"} {
-		c := dial(t, e, path)
+		c := dial(t, p.Emulator, path)
 		c.send(`{"req_id":"1","op":"subscribe","args":["orderbook.200.BTCUSDT"]}`)
 		c.until(`"req_id":"1"`)
-		for i, w := range want[conn] {
-			if got := string(c.next()); got != w {
-				t.Fatalf("%s: frame %d: %.200s\nwant %.200s", path, i, got, w)
-			}
-		}
+		c.receives(p.frames[conn])
 	}
-	resp, err := http.Get(e.HTTPURL() + "/v5/market/instruments-info?category=spot&status=Trading&limit=1000")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if body, err := io.ReadAll(resp.Body); err != nil || !strings.HasPrefix(string(body), `{"retCode":0,`) {
-		t.Errorf("%v %.100s", err, body)
+	if _, body, _ := get(t, p.HTTPURL()+"/v5/market/instruments-info?category=spot&status=Trading&limit=1000"); !strings.HasPrefix(string(body), `{"retCode":0,`) {
+		t.Errorf("%.100s", body)
 	}
 }

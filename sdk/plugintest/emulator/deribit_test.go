@@ -3,17 +3,13 @@ package emulator
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gorilla/websocket"
 
-	"github.com/marketprism/marketprism/sdk/capture"
 	"github.com/marketprism/marketprism/sdk/market"
-	"github.com/marketprism/marketprism/sdk/plugintest/corpus"
 )
 
 type deribitBook struct {
@@ -45,44 +41,25 @@ func TestDeribitBook(t *testing.T) {
 	if b := string(c.next()); !strings.Contains(b, `"id":7,`) || !strings.Contains(b, `"result":["book.BTC_USDC-PERPETUAL.100ms"]`) {
 		t.Fatalf("acknowledgement %s", b)
 	}
-	s := sides{map[string]string{}, map[string]string{}}
 	seq := int64(-1)
-	for n := 0; n < 2000; n++ {
-		if n == 1500 {
-			e.Pause()
-		}
-		truth, err := e.Book("BTC_USDC-PERPETUAL", 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n >= 1500 && seq == truth.Seq {
-			break
-		}
-		b := c.next()
+	keepsBook(t, e, c, "BTC_USDC-PERPETUAL", 1500, func(n int, frame []byte) (update, bool) {
 		if n == 500 {
 			c.send(subscribe)
 		}
-		if strings.Contains(string(b), `"result"`) {
-			continue
+		if strings.Contains(string(frame), `"result"`) {
+			return update{}, false
 		}
 		var f deribitBook
-		if err := json.Unmarshal(b, &f); err != nil {
+		if err := json.Unmarshal(frame, &f); err != nil {
 			t.Fatal(err)
 		}
 		d := f.Params.Data
 		if d.Type == "snapshot" != (n == 0) || n > 0 && (d.PrevChangeID == nil || *d.PrevChangeID != seq) {
-			t.Fatalf("frame %d: %.300s after %d", n, b, seq)
+			t.Fatalf("frame %d: %.300s after %d", n, frame, seq)
 		}
 		seq = d.ChangeID
-		s.apply(update{B: deribitPairs(d.Bids), A: deribitPairs(d.Asks)})
-	}
-	truth, err := e.Book("BTC_USDC-PERPETUAL", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := fmt.Sprint(s.bids, s.asks), fmt.Sprint(pairs(truth.Bids), pairs(truth.Asks)); got != want {
-		t.Errorf("%.300s\nwant %.300s", got, want)
-	}
+		return update{U: seq, B: deribitPairs(d.Bids), A: deribitPairs(d.Asks)}, true
+	})
 }
 
 // TestDeribitRefuses: raw feeds without a login, wrong logins, unknown methods
@@ -90,24 +67,16 @@ func TestDeribitBook(t *testing.T) {
 func TestDeribitRefuses(t *testing.T) {
 	e := start(t, Options{Venue: "deribit", Market: market.MarketInverse, Rate: 100})
 	c := dial(t, e, "/ws/api/v2")
-	for request, code := range map[string]string{
-		`{"jsonrpc":"2.0","id":1,"method":"public/subscribe","params":{"channels":["trades.BTC-PERPETUAL.raw"]}}`:                                  "13778",
-		`{"jsonrpc":"2.0","id":1,"method":"public/auth","params":{"grant_type":"client_signature","client_id":"x","timestamp":1,"signature":"x"}}`: "13004",
-		`{"jsonrpc":"2.0","id":1,"method":"public/set_heartbeat","params":{"interval":5}}`:                                                         "-32602",
-		`{"jsonrpc":"2.0","id":1,"method":"public/nope"}`:                                                                                          "-32601",
-		`subscribe`: "11050",
-	} {
-		c.send(request)
-		if b := string(c.next()); !strings.Contains(b, `"code":`+code+`,`) {
-			t.Errorf("%s: %s", request, b)
-		}
-	}
+	c.answers(map[string]string{
+		`{"jsonrpc":"2.0","id":1,"method":"public/subscribe","params":{"channels":["trades.BTC-PERPETUAL.raw"]}}`:                                  `"code":13778,`,
+		`{"jsonrpc":"2.0","id":1,"method":"public/auth","params":{"grant_type":"client_signature","client_id":"x","timestamp":1,"signature":"x"}}`: `"code":13004,`,
+		`{"jsonrpc":"2.0","id":1,"method":"public/set_heartbeat","params":{"interval":5}}`:                                                         `"code":-32602,`,
+		`{"jsonrpc":"2.0","id":1,"method":"public/nope"}`:                                                                                          `"code":-32601,`,
+		`subscribe`: `"code":11050,`,
+	})
 	// What doesn't exist is left out without a word.
 	for _, channel := range []string{"book.NOPE.100ms", "book.BTC-PERPETUAL.50ms", "book.BTC-PERPETUAL.none.50.100ms", "chart.trades.BTC-PERPETUAL.7", "ticker.BTC-PERPETUAL", "quote", "chart"} {
-		c.send(`{"jsonrpc":"2.0","id":2,"method":"public/subscribe","params":{"channels":["` + channel + `"]}}`)
-		if b := string(c.next()); !strings.Contains(b, `"result":[]`) {
-			t.Errorf("%s: %s", channel, b)
-		}
+		c.answers(map[string]string{`{"jsonrpc":"2.0","id":2,"method":"public/subscribe","params":{"channels":["` + channel + `"]}}`: `"result":[]`})
 	}
 }
 
@@ -170,18 +139,6 @@ func TestDeribitRequests(t *testing.T) {
 	for range 3 {
 		c.next()
 	}
-	get := func(path string) string {
-		resp, err := http.Get(e.HTTPURL() + "/api/v2/public/" + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		b, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b)
-	}
 	for path, want := range map[string]string{
 		"get_instruments?currency=any&kind=option": `"strike":0.5`,
 		"get_instruments?currency=any&kind=future": `"result":[]`,
@@ -190,7 +147,7 @@ func TestDeribitRequests(t *testing.T) {
 		"get_order_book?instrument_name=NOPE":                                                                                                `"code":-32602`,
 		"nope?instrument_name=" + symbol:                                                                                                     `"code":-32601`,
 	} {
-		if b := get(path); !strings.Contains(b, want) || strings.Count(b, "trade_seq") > 1 {
+		if _, b, _ := get(t, e.HTTPURL()+"/api/v2/public/"+path); !strings.Contains(string(b), want) || strings.Count(string(b), "trade_seq") > 1 {
 			t.Errorf("%s: %.300s", path, b)
 		}
 	}
@@ -199,36 +156,9 @@ func TestDeribitRequests(t *testing.T) {
 // TestDeribitPlayback plays a recording: requests are acknowledged, then the
 // recorded frames come, in order and whole.
 func TestDeribitPlayback(t *testing.T) {
-	file := corpus.Path(t, "captures", "deribit-mixed-20210417-cfg3.jsonl.zst")
-	var want []string
-	r, err := capture.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	for ev, err := range r.All() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ev.Kind == capture.KindRecv {
-			want = append(want, string(ev.Text))
-		}
-	}
-	e := start(t, Options{Venue: "deribit", Capture: file})
-	c := dial(t, e, "/ws/api/v2")
-	c.send(`{"jsonrpc":"2.0","id":99,"method":"public/subscribe","params":{"channels":["book.BTC-PERPETUAL.100ms"]}}`)
-	c.until(`"id":99`)
-	for i, w := range want {
-		if got := string(c.next()); got != w {
-			t.Fatalf("frame %d: %.200s\nwant %.200s", i, got, w)
-		}
-	}
-	resp, err := http.Get(e.HTTPURL() + "/api/v2/public/get_instruments?currency=BTC&expired=false")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if body, err := io.ReadAll(resp.Body); err != nil || !strings.HasPrefix(string(body), `{"jsonrpc":"2.0","result":[`) {
-		t.Errorf("%v %.100s", err, body)
+	e, _ := playsBack(t, "deribit", "deribit-mixed-20210417-cfg3", "/ws/api/v2",
+		`{"jsonrpc":"2.0","id":99,"method":"public/subscribe","params":{"channels":["book.BTC-PERPETUAL.100ms"]}}`, `"id":99`)
+	if _, body, _ := get(t, e.HTTPURL()+"/api/v2/public/get_instruments?currency=BTC&expired=false"); !strings.HasPrefix(string(body), `{"jsonrpc":"2.0","result":[`) {
+		t.Errorf("%.100s", body)
 	}
 }

@@ -1,7 +1,6 @@
 package emulator
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,29 +23,13 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// start runs an emulator until the test ends.
+// start is Start of Binance where the test names no venue.
 func start(t testing.TB, o Options) *Emulator {
 	t.Helper()
 	if o.Venue == "" {
 		o.Venue = "binance"
 	}
-	e, err := New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- e.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return e
+	return Start(t, o)
 }
 
 // client is a plain WebSocket client that hands over what it receives.

@@ -174,6 +174,7 @@ func (d *hyperliquid) begin(c *Conn, name string, kind Channel, s *symbol, sub *
 		return
 	}
 	t, about := now.UnixNano(), st.about()
+	st.sent = t
 	if kind == ChannelTrades {
 		c.frame(t, About{}, 0, append(append([]byte(`{"channel":"trades","data":`), d.latest(s, 30)...), '}'))
 		return

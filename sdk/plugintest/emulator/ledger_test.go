@@ -9,9 +9,6 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-
-	"github.com/marketprism/marketprism/sdk/capture"
-	"github.com/marketprism/marketprism/sdk/plugintest/corpus"
 )
 
 // TestLedgerIsWhatIsRead compares the ledger's file with everything that two
@@ -206,42 +203,20 @@ func TestLimits(t *testing.T) {
 
 // TestPlayback plays a recorded connection and its HTTP answers.
 func TestPlayback(t *testing.T) {
-	file := corpus.Path(t, "captures", "binance-spot-20211012-cfg5.jsonl.zst")
-	r, err := capture.Open(file)
-	if err != nil {
-		t.Fatal(err)
+	p := play(t, "binance", "binance-spot-20211012-cfg5")
+	for conn, url := range p.urls {
+		dial(t, p.Emulator, url[strings.Index(url, "/stream"):]).receives(p.frames[conn])
 	}
-	var want []string
-	var path string
-	for ev, err := range r.All() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		switch ev.Kind {
-		case capture.KindRecv:
-			want = append(want, string(ev.Text))
-		case capture.KindOpen:
-			path = string(ev.URL[strings.Index(string(ev.URL), "/stream"):])
-		}
+	if status, body, _ := get(t, p.HTTPURL()+"/api/v3/exchangeInfo"); len(p.urls) != 1 || status != 200 || !strings.Contains(string(body), `"symbols"`) {
+		t.Errorf("%d connections, exchangeInfo: %d", len(p.urls), status)
 	}
-	r.Close()
-	e := start(t, Options{Capture: file})
-	c := dial(t, e, path)
-	for i, w := range want {
-		if got := string(c.next()); got != w {
-			t.Fatalf("frame %d: %s, recorded %s", i, got, w)
-		}
-	}
-	if status, body, _ := get(t, e.HTTPURL()+"/api/v3/exchangeInfo"); status != 200 || !strings.Contains(string(body), `"symbols"`) {
-		t.Errorf("exchangeInfo: %d", status)
-	}
-	live := dial(t, e, "/stream")
+	live := dial(t, p.Emulator, "/stream")
 	live.send(`{"method":"SUBSCRIBE","params":["x@trade"],"id":1}`)
 	if got := string(live.next()); got != `{"result":null,"id":1}` {
 		t.Errorf("acknowledgement %s", got)
 	}
-	if got := string(live.next()); got != want[0] {
-		t.Errorf("first frame %s", got)
+	for _, frames := range p.frames {
+		live.receives(frames[:1])
 	}
 }
 

@@ -2,15 +2,10 @@ package emulator
 
 import (
 	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 
-	"github.com/marketprism/marketprism/sdk/capture"
 	"github.com/marketprism/marketprism/sdk/market"
-	"github.com/marketprism/marketprism/sdk/plugintest/corpus"
 )
 
 type okxBook struct {
@@ -37,21 +32,10 @@ func TestOKXBook(t *testing.T) {
 	if b := c.next(); string(b) != `{"arg":{"channel":"books","instId":"BTC-USDT-SWAP"},"connId":"00000001","event":"subscribe","id":"7"}` {
 		t.Fatalf("acknowledgement %s", b)
 	}
-	s := sides{map[string]string{}, map[string]string{}}
-	seq, requested := int64(-1), false
-	for n := 0; n < 2000; n++ {
-		if n == 1500 {
-			e.Pause()
-		}
-		truth, err := e.Book("BTC-USDT-SWAP", 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n >= 1500 && seq == truth.Seq {
-			break
-		}
+	seq := int64(-1)
+	keepsBook(t, e, c, "BTC-USDT-SWAP", 1500, func(n int, frame []byte) (update, bool) {
 		var f okxBook
-		if err := json.Unmarshal(c.next(), &f); err != nil {
+		if err := json.Unmarshal(frame, &f); err != nil {
 			t.Fatal(err)
 		}
 		d := f.Data[0]
@@ -59,22 +43,8 @@ func TestOKXBook(t *testing.T) {
 			t.Fatalf("frame %d: %s, %d after %d, checksum %d", n, f.Action, d.PrevSeqID, seq, d.Checksum)
 		}
 		seq = d.SeqID
-		u := update{}
-		for _, l := range d.Bids {
-			u.B = append(u.B, [2]string{l[0], l[1]})
-		}
-		for _, l := range d.Asks {
-			u.A = append(u.A, [2]string{l[0], l[1]})
-		}
-		s.apply(u)
 		if n == 1000 {
-			requested = true
-			resp, err := http.Get(e.HTTPURL() + "/api/v5/market/books?instId=BTC-USDT-SWAP&sz=400")
-			if err != nil {
-				t.Fatal(err)
-			}
-			body, _ := io.ReadAll(resp.Body)
-			resp.Body.Close()
+			_, body, _ := get(t, e.HTTPURL()+"/api/v5/market/books?instId=BTC-USDT-SWAP&sz=400")
 			var r struct {
 				Code string
 				Data []struct {
@@ -86,14 +56,15 @@ func TestOKXBook(t *testing.T) {
 				t.Fatalf("%v %.200s", err, body)
 			}
 		}
-	}
-	truth, err := e.Book("BTC-USDT-SWAP", 0)
-	if err != nil || !requested {
-		t.Fatal(err)
-	}
-	if got, want := fmt.Sprint(s.bids, s.asks), fmt.Sprint(pairs(truth.Bids), pairs(truth.Asks)); got != want {
-		t.Errorf("%.300s\nwant %.300s", got, want)
-	}
+		u := update{U: seq}
+		for _, l := range d.Bids {
+			u.B = append(u.B, [2]string{l[0], l[1]})
+		}
+		for _, l := range d.Asks {
+			u.A = append(u.A, [2]string{l[0], l[1]})
+		}
+		return u, true
+	})
 }
 
 // TestOKXRefuses: channels of the other endpoint, unknown ones, what needs a
@@ -101,54 +72,21 @@ func TestOKXBook(t *testing.T) {
 func TestOKXRefuses(t *testing.T) {
 	e := start(t, Options{Venue: "okx", Rate: 100})
 	c := dial(t, e, "/ws/v5/public")
-	for request, code := range map[string]string{
-		`{"op":"subscribe","args":[{"channel":"candle1m","instId":"BTC-USDT"}]}`:       "60018",
-		`{"op":"subscribe","args":[{"channel":"trades","instId":"XYZ-USDT"}]}`:         "60018",
-		`{"op":"subscribe","args":[{"channel":"funding-rate","instId":"BTC-USDT"}]}`:   "60018",
-		`{"op":"subscribe","args":[{"channel":"books50-l2-tbt","instId":"BTC-USDT"}]}`: "60011",
-		`{"op":"login","args":[{"apiKey":"x","timestamp":"1","sign":"x"}]}`:            "60009",
-		`{"op":"dance","args":[]}`: "60012",
-	} {
-		c.send(request)
-		if b := string(c.next()); !strings.Contains(b, `"code":"`+code+`"`) || !strings.Contains(b, `"event":"error"`) {
-			t.Errorf("%s: %s", request, b)
-		}
-	}
+	c.answers(map[string]string{
+		`{"op":"subscribe","args":[{"channel":"candle1m","instId":"BTC-USDT"}]}`:       `"code":"60018"`,
+		`{"op":"subscribe","args":[{"channel":"trades","instId":"XYZ-USDT"}]}`:         `"code":"60018"`,
+		`{"op":"subscribe","args":[{"channel":"funding-rate","instId":"BTC-USDT"}]}`:   `"code":"60018"`,
+		`{"op":"subscribe","args":[{"channel":"books50-l2-tbt","instId":"BTC-USDT"}]}`: `"code":"60011"`,
+		`{"op":"login","args":[{"apiKey":"x","timestamp":"1","sign":"x"}]}`:            `"code":"60009"`,
+		`{"op":"dance","args":[]}`: `"code":"60012"`,
+	}, `"event":"error"`)
 }
 
 // TestOKXPlayback plays a recording: requests are acknowledged, then the
 // recorded frames come, in order and whole.
 func TestOKXPlayback(t *testing.T) {
-	file := corpus.Path(t, "captures", "okx-mixed-20220513-cfg2.jsonl.zst")
-	var want []string
-	r, err := capture.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	for ev, err := range r.All() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ev.Kind == capture.KindRecv {
-			want = append(want, string(ev.Text))
-		}
-	}
-	e := start(t, Options{Venue: "okx", Capture: file})
-	c := dial(t, e, "/ws/v5/public")
-	c.send(`{"id":"1","op":"subscribe","args":[{"channel":"books","instId":"BTC-USDT"}]}`)
-	c.until(`"id":"1"`)
-	for i, w := range want {
-		if got := string(c.next()); got != w {
-			t.Fatalf("frame %d: %.200s\nwant %.200s", i, got, w)
-		}
-	}
-	resp, err := http.Get(e.HTTPURL() + "/api/v5/public/instruments?instType=SPOT")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if body, err := io.ReadAll(resp.Body); err != nil || !strings.HasPrefix(string(body), `{"code":"0","data":[`) {
-		t.Errorf("%v %.100s", err, body)
+	e, _ := playsBack(t, "okx", "okx-mixed-20220513-cfg2", "/ws/v5/public", `{"id":"1","op":"subscribe","args":[{"channel":"books","instId":"BTC-USDT"}]}`, `"id":"1"`)
+	if _, body, _ := get(t, e.HTTPURL()+"/api/v5/public/instruments?instType=SPOT"); !strings.HasPrefix(string(body), `{"code":"0","data":[`) {
+		t.Errorf("%.100s", body)
 	}
 }

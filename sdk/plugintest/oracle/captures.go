@@ -14,7 +14,6 @@ import (
 
 	"github.com/marketprism/marketprism/sdk/capture"
 	"github.com/marketprism/marketprism/sdk/market"
-	"github.com/marketprism/marketprism/sdk/plugintest/corpus"
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
@@ -68,11 +67,7 @@ var sections = map[market.Kind]string{
 // Run decodes each recording and compares with the oracle beside it. No frame
 // may be refused.
 func (o Captures) Run(t *testing.T, s source.Source) {
-	files, _ := filepath.Glob(filepath.Join(corpus.Path(t, "captures"), o.Pattern+".jsonl.zst"))
-	if len(files) == 0 {
-		t.Fatalf("no recording is named %s", o.Pattern)
-	}
-	for _, path := range files {
+	for _, path := range Files(t, 1, "captures", o.Pattern+".jsonl.zst") {
 		base := strings.TrimSuffix(path, ".jsonl.zst")
 		t.Run(filepath.Base(base), func(t *testing.T) {
 			want := readOracle(t, base+".oracle.json")

@@ -146,23 +146,3 @@ func Fuzz(f *testing.F, s source.Source, markets ...market.Market) {
 		}
 	})
 }
-
-// Allocs fails if a frame costs an allocation once its symbols were seen.
-func Allocs(t *testing.T, s source.Source, m market.Market, frames []string) {
-	dec, err := s.NewDecoder(source.DecoderSettings{Market: m})
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := source.NewOut(s, m)
-	for _, frame := range frames {
-		in := &source.Input{Kind: source.InputText, Recv: 1, Data: []byte(frame)}
-		if n := testing.AllocsPerRun(100, func() {
-			out.Begin(in)
-			if err := dec.Decode(in, out); err != nil {
-				t.Fatal(err)
-			}
-		}); n != 0 {
-			t.Errorf("%v allocations: %s", n, frame)
-		}
-	}
-}

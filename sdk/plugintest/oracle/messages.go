@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/marketprism/marketprism/sdk/capture"
@@ -28,12 +29,22 @@ type Message struct {
 	Expected []event `json:"expected"`
 }
 
+// Input is the answer to the request that stands with a message ("GET /path",
+// without the query it was sent with), else a text frame.
+func (m *Message) Input() source.Input {
+	_, path, ok := strings.Cut(m.Request, " ")
+	if !ok {
+		return source.Input{Kind: source.InputText}
+	}
+	return source.Input{Kind: source.InputHTTP, Status: 200, URL: []byte("https://api.example" + path)}
+}
+
 // Messages says how a plugin is held to the messages of a venue.
 type Messages struct {
 	Venue string
 	// Market gives the market whose decoder reads the message, or why it is out of scope.
 	Market func(m *Message) (market.Market, string)
-	// Input makes the input of a message; the default is a text frame.
+	// Input makes the input of a message; the default is Message.Input.
 	Input func(m *Message) source.Input
 	// Normalise brings what the message states into the form of records where the
 	// two differ by definition; nil for no difference.
@@ -105,7 +116,7 @@ func (o Messages) check(t *testing.T, s source.Source, m *Message, mk market.Mar
 			return fmt.Sprintf("context: %v", err)
 		}
 	}
-	in := source.Input{Kind: source.InputText}
+	in := m.Input()
 	if o.Input != nil {
 		in = o.Input(m)
 	}

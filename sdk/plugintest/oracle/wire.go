@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ func (w *Wire) Until(t testing.TB, what string, ok func(Item) bool) {
 		if err != nil {
 			t.Fatalf("waiting for %s: %v", what, err)
 		}
-		in := source.Input{Kind: source.InputText, Recv: 1, Data: data}
+		in := source.Input{Kind: source.InputText, Recv: time.Now().UnixNano(), Data: data}
 		if kind == websocket.BinaryMessage {
 			in.Kind = source.InputBinary
 		}
@@ -62,4 +63,23 @@ func (w *Wire) Until(t testing.TB, what string, ok func(Item) bool) {
 			return
 		}
 	}
+}
+
+// UntilRecords decodes frames up to one that gives a record of the first kind,
+// from there up to one of the next, and so on.
+func (w *Wire) UntilRecords(t testing.TB, kinds ...market.Kind) {
+	t.Helper()
+	for _, k := range kinds {
+		w.Until(t, "a "+k.String(), func(i Item) bool { return i.Record != nil && i.Record.Kind() == k })
+	}
+}
+
+// UntilSignal decodes frames up to one that gives the signal with the text; of
+// the reason that a refusal has behind the token, the beginning is enough.
+func (w *Wire) UntilSignal(t testing.TB, what string, kind source.SignalKind, text string) {
+	t.Helper()
+	w.Until(t, what, func(i Item) bool {
+		got := string(i.Signal.Text)
+		return i.Record == nil && i.Signal.Kind == kind && (got == text || kind == source.SignalRejected && strings.HasPrefix(got, text))
+	})
 }
