@@ -319,6 +319,7 @@ func (s *slot) isReady(l *link) {
 		fallthrough
 	case s.cur:
 		l.carries = true
+		s.rough, s.doubts = 0, nil
 		s.arrived(l)
 		if s.f.set.Standby && s.spare == nil {
 			s.respare.Reset(0)
@@ -423,7 +424,7 @@ func (s *slot) blame(l *link) {
 	}
 	s.f.mu.Unlock()
 	s.f.count.rejected.Add(1)
-	s.f.event(Event{Kind: EventRejected, Conn: l.num, Subs: s.f.subsOf(a.keys),
+	s.f.event(Event{Kind: EventShunned, Conn: l.num, Subs: s.f.subsOf(a.keys),
 		Detail: fmt.Sprintf("%s: the venue ends each connection on it; it is left out until the pipeline changes", excerpt([]byte(a.frame.Data)))})
 }
 

@@ -345,7 +345,7 @@ func TestSubscriptionThatEndsConnections(t *testing.T) {
 				}
 				r := decoded(t, s, subs(market.ChannelTrades, 5))
 				time.Sleep(10 * time.Minute)
-				rejected := r.seen(EventRejected)
+				rejected := r.seen(EventShunned)
 				if len(bad) == 5 {
 					if len(rejected) > 0 {
 						t.Errorf("%+v", rejected)
