@@ -43,7 +43,7 @@ func Build(p *pipefile.Pipeline, names Resolver) (*Plan, pipefile.Diagnostics) {
 	s := p.Settings
 	b := &builder{in: p, names: names, shares: map[*pipefile.Source][]*share{}, out: &Plan{
 		FormatVersion: FormatVersion, Pipeline: p.Name,
-		DataDir: s.DataDir, Latency: s.Latency, Listen: s.Listen, TokenFile: s.TokenFile, Hosts: s.Hosts, Sync: s.Journal.Sync,
+		DataDir: s.DataDir, Latency: s.Latency, Listen: s.Listen, TokenFile: s.TokenFile, Hosts: s.Hosts, Exemplars: s.Exemplars, Sync: s.Journal.Sync,
 		Feeds: []*Feed{}, Processors: []*Processor{}, Sinks: []*Sink{}, Processes: []Process{}, Journals: []Journal{},
 	}}
 	if u, err := url.Parse(s.Proxy); err == nil && s.Proxy != "" {
