@@ -13,6 +13,7 @@ import (
 	"github.com/marketprism/marketprism/plugins/source/bybit"
 	"github.com/marketprism/marketprism/plugins/source/coinbase"
 	"github.com/marketprism/marketprism/plugins/source/deribit"
+	"github.com/marketprism/marketprism/plugins/source/gateio"
 	"github.com/marketprism/marketprism/plugins/source/hyperliquid"
 	"github.com/marketprism/marketprism/plugins/source/kraken"
 	"github.com/marketprism/marketprism/plugins/source/okx"
@@ -30,6 +31,7 @@ var (
 		"bybit":       bybit.New,
 		"coinbase":    coinbase.New,
 		"deribit":     deribit.New,
+		"gateio":      gateio.New,
 		"hyperliquid": hyperliquid.New,
 		"kraken":      kraken.New,
 		"okcoin":      okx.NewOkcoin,

@@ -81,7 +81,7 @@ func TestOracles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := replay.NewSummary(bundledSources[in.Venue]().Describe(), in.Market)
+			s := replay.NewSummary(bundledSources[in.Venue]().Describe(), in)
 			_, s.Frames = replayed(t, path, func(v market.View, i *market.Instrument) error {
 				s.Add(v, i)
 				return nil

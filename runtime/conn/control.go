@@ -250,6 +250,9 @@ func (l *link) letters() error {
 			l.ready[token] = true
 		}
 		if m.kind == source.SignalReady {
+			if !l.scripted.IsZero() {
+				l.login.Settled() // a login that was renewed is answered
+			}
 			continue
 		}
 		if m.kind == source.SignalRejected && l.scripted.IsZero() {
@@ -258,6 +261,9 @@ func (l *link) letters() error {
 			}
 		}
 		waiting := l.acks[token]
+		if token == source.TokenOldest {
+			waiting = l.oldest()
+		}
 		if len(waiting) == 0 {
 			if m.kind == source.SignalRejected {
 				l.f.count.rejected.Add(1)
@@ -306,6 +312,16 @@ func indexNUL(s string) int {
 		}
 	}
 	return -1
+}
+
+// oldest is the list whose first frame waits longest.
+func (l *link) oldest() (first []*ack) {
+	for _, list := range l.acks {
+		if first == nil || list[0].n < first[0].n {
+			first = list
+		}
+	}
+	return first
 }
 
 // settle takes an acknowledgement off the list.
@@ -403,7 +419,7 @@ func (l *link) work(due func(time.Time) bool, now time.Time) error {
 				return err
 			}
 			if it.frame.Token != "" {
-				a := &ack{item: *it, token: it.frame.Token, due: now.Add(l.f.set.AckTimeout)}
+				a := &ack{item: *it, token: it.frame.Token, due: now.Add(l.f.set.AckTimeout), n: l.sent.Load()}
 				l.acks[a.token] = append(l.acks[a.token], a)
 				l.unacked++
 			}

@@ -136,6 +136,7 @@ type ack struct {
 	item
 	token string
 	due   time.Time
+	n     uint64 // of the frame on its connection
 }
 
 type letter struct {
@@ -532,7 +533,7 @@ func (l *link) dial(way *way, st *source.Dial) error {
 			if rerr := f.refusal(way, a, l.num, time.Now()); rerr != nil {
 				return unopened{rerr, connectStatus}
 			}
-			if st.Sign != nil && resp.StatusCode == http.StatusUnauthorized {
+			if st.Sign != nil && (resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusBadRequest) { // the latter of a key without its form
 				return unopened{l.error(fault.Stop, "%s: the venue refuses the login: HTTP %s: %s; look at the source's credentials block", shown, resp.Status, excerpt(body)), connectStatus}
 			}
 			return unopened{l.errorf("%s: handshake: HTTP %s: %s", shown, resp.Status, excerpt(body)), connectStatus}

@@ -26,10 +26,11 @@ func (b *builder) connections(f *Feed) {
 	byClass := map[string][]Subscription{}
 	var classes []string
 	add := func(c *Channel, symbol string) {
-		if !slices.Contains(classes, c.Class) {
-			classes = append(classes, c.Class)
+		class := c.Spec.EndpointClass(c.Config, symbol)
+		if !slices.Contains(classes, class) {
+			classes = append(classes, class)
 		}
-		byClass[c.Class] = append(byClass[c.Class], Subscription{c.Channel, symbol})
+		byClass[class] = append(byClass[class], Subscription{c.Channel, symbol})
 	}
 	channels := func(perMarket bool) []*Channel {
 		var cs []*Channel

@@ -319,7 +319,7 @@ func (b *builder) variant(s *pipefile.Source, c *pipefile.Channel, f *Feed) (*Ch
 		if v.Problems.HasErrors() {
 			return nil, true
 		}
-		n.Transport, n.Class, n.PerMarket, n.Lossy, n.Kinds = v.Spec.Transport, v.Spec.EndpointClass(v.Config), v.Spec.PerMarket, v.Spec.Lossy, v.Spec.Kinds
+		n.Transport, n.Class, n.PerMarket, n.Lossy, n.Kinds = v.Spec.Transport, v.Spec.EndpointClass(v.Config, ""), v.Spec.PerMarket, v.Spec.Lossy, v.Spec.Kinds
 		n.Config, n.Shown, n.Spec = v.Config, v.Shown, v.Spec
 		if !b.login(s, n, f) {
 			return nil, true

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"path"
 	"time"
 
 	"github.com/marketprism/marketprism/sdk/market"
@@ -122,18 +123,24 @@ type ChannelSpec struct {
 	Sequence   SequenceKind      `json:"sequence,omitempty"`    // of other channels: trades by id, increment or (first_id to id) range
 }
 
-// ClassRule moves a channel to another class of endpoint where an attribute has a value.
+// ClassRule moves a channel to another class of endpoint where an attribute has
+// a value, or for the symbols that a glob matches.
 type ClassRule struct {
-	Attribute string `json:"attribute"`
-	Value     any    `json:"value"` // string or bool
+	Attribute string `json:"attribute,omitempty"`
+	Value     any    `json:"value,omitempty"`  // string or bool
+	Symbol    string `json:"symbol,omitempty"` // a glob over native symbols as path.Match has it, in place of an attribute
 	Class     string `json:"class"`
 }
 
-// EndpointClass is the class of endpoint that carries the channel when it is
-// configured so.
-func (c *ChannelSpec) EndpointClass(config schema.Values) string {
+// EndpointClass is the class of endpoint that carries a symbol's channel when it
+// is configured so.
+func (c *ChannelSpec) EndpointClass(config schema.Values, symbol string) string {
 	for _, r := range c.ClassWhen {
-		if config[r.Attribute] == r.Value {
+		applies := config[r.Attribute] == r.Value
+		if r.Symbol != "" {
+			applies, _ = path.Match(r.Symbol, symbol) // a glob that is none matches nothing
+		}
+		if applies {
 			return r.Class
 		}
 	}

@@ -87,6 +87,9 @@ func (e *Emulator) accept(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
+	if d, ok := e.dialect.(doorman); ok && e.play == nil && !d.admits(w, r) {
+		return
+	}
 	ws, err := e.up.Upgrade(w, r, nil)
 	if err != nil {
 		return // Upgrade has answered
@@ -136,6 +139,12 @@ func (e *Emulator) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	e.nudge()
 	c.read()
+}
+
+// doorman is a dialect that looks at who asks, before the upgrade; it answers
+// those whom it doesn't let in.
+type doorman interface {
+	admits(w http.ResponseWriter, r *http.Request) bool
 }
 
 func (e *Emulator) forget(c *Conn) {
@@ -213,9 +222,14 @@ func (c *Conn) pause(d time.Duration) bool {
 	}
 }
 
-// frame enters a text frame in the ledger and queues it. now is its time.
+// frame enters a frame in the ledger and queues it: a text frame, unless it is
+// data of a connection that has it in binary. now is its time.
 func (c *Conn) frame(now int64, about About, flags EntryFlags, p []byte) {
-	c.put(opText, now, about, flags, p)
+	op := byte(opText)
+	if c.how&variantBinary != 0 && flags&FlagControl == 0 {
+		op = opBinary
+	}
+	c.put(op, now, about, flags, p)
 }
 
 func (c *Conn) put(op byte, now int64, about About, flags EntryFlags, p []byte) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/marketprism/marketprism/sdk/capture"
+	"github.com/marketprism/marketprism/sdk/market"
 )
 
 // playback plays a capture: a connection gets the frames of a recorded one, a
@@ -80,6 +81,24 @@ func openPlayback(file string) (*playback, error) {
 		return nil, fmt.Errorf("emulator: playback: %s has no WebSocket connection", file)
 	}
 	return p, nil
+}
+
+// recordedMarket is that of a capture, linear of one that mixes futures; none if
+// it can't be read, which playing it will say.
+func recordedMarket(file string) market.Market {
+	r, err := capture.Open(file)
+	if err != nil {
+		return market.MarketNone
+	}
+	defer r.Close()
+	if r.Header.Market == "futures" {
+		return market.MarketLinear
+	}
+	m, err := market.ParseMarket(r.Header.Market)
+	if err != nil {
+		return market.MarketNone
+	}
+	return m
 }
 
 // symbolOf is the parameter that names an instrument in a URL.

@@ -226,7 +226,8 @@ type stream struct {
 const (
 	variantCombined = 1 << iota // wrapped in {"stream":…,"data":…}
 	variantMicros               // times in microseconds
-	numVariants     = 4
+	variantBinary               // data in binary frames, answers in text
+	numVariants     = 8
 )
 
 // dialect is a venue's protocol. Its methods are called under Emulator.mu,
@@ -308,7 +309,35 @@ func (e *Emulator) dispatch(ev *event) {
 			continue
 		}
 		for _, st := range ev.sym.streams[k] {
+			if e.mkt.apart && k == ChannelBook {
+				e.showApart(st, ev)
+				continue
+			}
 			e.show(st, ev)
+		}
+	}
+}
+
+// showApart shows each level of an update by itself: those that go away first,
+// so that the book never crosses in between.
+func (e *Emulator) showApart(st *stream, ev *event) {
+	one := *ev
+	one.last = ev.prev
+	show := func(bids, asks []level) {
+		one.prev, one.first, one.last = one.last, one.last+1, one.last+1
+		one.bids, one.asks = bids, asks
+		e.show(st, &one)
+	}
+	for _, gone := range []bool{true, false} {
+		for i, l := range ev.bids {
+			if (l.qty == 0) == gone {
+				show(ev.bids[i:i+1], nil)
+			}
+		}
+		for i, l := range ev.asks {
+			if (l.qty == 0) == gone {
+				show(nil, ev.asks[i:i+1])
+			}
 		}
 	}
 }
@@ -364,7 +393,7 @@ func (e *Emulator) mayConnect(src string) bool {
 	if !e.opt.Limits {
 		return true
 	}
-	l := venues[e.opt.Venue].limits
+	l := e.limits
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.budget.connects == nil {
@@ -381,7 +410,7 @@ func (e *Emulator) mayConnect(src string) bool {
 }
 
 func (e *Emulator) mayMessage(c *Conn) bool {
-	l, now := venues[e.opt.Venue].limits, time.Now()
+	l, now := e.limits, time.Now()
 	c.lastIn = slices.DeleteFunc(c.lastIn, func(t time.Time) bool { return now.Sub(t) > time.Second })
 	c.lastIn = append(c.lastIn, now)
 	return len(c.lastIn) <= l.messages
@@ -395,7 +424,7 @@ func (e *Emulator) weigh(w int) (used int, ok bool) {
 		e.budget.minute, e.budget.weight = m, 0
 	}
 	e.budget.weight += w
-	return e.budget.weight, !e.opt.Limits || e.budget.weight <= venues[e.opt.Venue].limits.weight
+	return e.budget.weight, !e.opt.Limits || e.budget.weight <= e.limits.weight
 }
 
 func headerHas(h http.Header, name, what string) bool {
