@@ -10,6 +10,7 @@ import (
 	"github.com/marketprism/marketprism/plugins/sink/parquet"
 	"github.com/marketprism/marketprism/plugins/sink/stdout"
 	"github.com/marketprism/marketprism/plugins/source/binance"
+	"github.com/marketprism/marketprism/plugins/source/bitget"
 	"github.com/marketprism/marketprism/plugins/source/bybit"
 	"github.com/marketprism/marketprism/plugins/source/coinbase"
 	"github.com/marketprism/marketprism/plugins/source/deribit"
@@ -28,6 +29,7 @@ var (
 	bundledSources = map[string]func() source.Source{
 		"binance":     binance.New,
 		"binanceus":   binance.NewUS,
+		"bitget":      bitget.New,
 		"bybit":       bybit.New,
 		"coinbase":    coinbase.New,
 		"deribit":     deribit.New,

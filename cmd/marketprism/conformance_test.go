@@ -24,7 +24,7 @@ func TestConformance(t *testing.T) {
 			switch {
 			case m.Market == market.MarketOption:
 				cards = []string{"02", "04", "12"}
-			case venue == "kraken" \&\& m.Market == market.MarketLinear: // all: contracts have a protocol of their own
+			case venue == "kraken" && m.Market == market.MarketLinear: // all: contracts have a protocol of their own
 			case i > 0:
 				cards = []string{"01", "02", "03", "04", "09"}
 			}

@@ -144,6 +144,9 @@ func fieldNames(section any) {
 			last["open_ts"], last["ts"] = open, last["ts_ns"]
 			delete(last, "open_ns")
 			delete(last, "ts_ns")
+		} else if open, ok := last["ts_ns"]; ok { // the venue has no other time of them
+			last["open_ts"] = open
+			delete(last, "ts_ns")
 		}
 	}
 }

@@ -404,6 +404,13 @@ func (l *link) work(due func(time.Time) bool, now time.Time) error {
 		case l.careful && l.unacked > 0 && len(it.keys) > 0:
 			return nil
 		default:
+			if d, _ := l.requests.ask(now, 1, urgent); d > 0 && len(it.keys) > 0 {
+				if !l.scripted.IsZero() && !l.standby.Load() && !l.replacing.Load() { // a new connection has a budget of its own
+					l.slot.replace(ask{l: l, reason: replaceRequest, why: fmt.Sprintf("%d requests to subscribe in %v are used up", l.ep.Subscribes.N, l.ep.Subscribes.Per)})
+				}
+				due(now.Add(d))
+				return nil
+			}
 			if l.paid {
 				l.paid = false
 			} else if l.messages != nil {
@@ -413,6 +420,7 @@ func (l *link) work(due func(time.Time) bool, now time.Time) error {
 				}
 			}
 			if len(it.keys) > 0 {
+				l.requests.force(now, 1)
 				l.hold()
 			}
 			if err := l.sendFrame(it.frame); err != nil {

@@ -80,6 +80,7 @@ type link struct {
 	rotates   time.Time // when it is to be replaced for its age; zero: never
 	renewals  []renewal
 	messages  *window
+	requests  *window // of those, the ones that subscribe
 
 	// reader
 	buf       []byte // lent's
@@ -349,6 +350,9 @@ func (l *link) attempt(way *way, host string) error {
 		l.paid = true
 	} else if r.N > 0 && r.Per > 0 {
 		l.messages = newWindow(r)
+	}
+	if r := l.ep.Subscribes; r.N > 0 && r.Per > 0 {
+		l.requests = newWindow(r)
 	}
 	left := func(now time.Time) bool { return l.slot.board.left(now, l.address) }
 	queue := f.set.Budgets.admission(way, host, f.set.Spec.Connects)

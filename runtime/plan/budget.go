@@ -139,7 +139,7 @@ func (b *builder) budget(f *Feed) {
 	for _, c := range f.Connections {
 		s.SubscribeFrames += c.Frames
 		if e := endpoint(f.Spec, c.Class); e != nil {
-			s.SubscribeSeconds = max(s.SubscribeSeconds, wait(c.Frames, e.Messages))
+			s.SubscribeSeconds = max(s.SubscribeSeconds, wait(c.Frames, e.Messages), wait(c.Frames, e.Subscribes))
 		}
 	}
 	if n := len(f.Connections); f.Standby && n > 0 {

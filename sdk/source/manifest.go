@@ -45,6 +45,7 @@ type Endpoint struct {
 	Alternates       []string      `json:"alternates,omitempty"`
 	MaxSubscriptions int           `json:"max_subscriptions"`          // per connection
 	Messages         Rate          `json:"messages"`                   // sent per connection
+	Subscribes       Rate          `json:"subscribes,omitzero"`        // of those, what subscribes or unsubscribes, where that has a limit of its own
 	MaxFrameSent     int           `json:"max_frame_sent,omitempty"`   // bytes
 	MaxFrame         int           `json:"max_frame,omitempty"`        // bytes received, 16 MiB if 0
 	MaxAge           time.Duration `json:"max_age,omitempty"`          // the venue closes after

@@ -551,11 +551,12 @@ func (d *decoder) refusal(text []byte, out *source.Out) {
 			r = request{}
 		}
 	}
-	d.token = d.token[:0]
-	if len(r.kind) > 0 {
-		d.token = appendToken(d.token, r.kind, r.coin, r.interval)
+	if len(r.kind) == 0 { // requests are answered in order
+		out.Rejected([]byte(source.TokenOldest), text[:min(len(text), 300)])
+		return
 	}
-	if len(d.token) > 0 && bytes.HasPrefix(text, []byte("Already ")) {
+	d.token = appendToken(d.token[:0], r.kind, r.coin, r.interval)
+	if bytes.HasPrefix(text, []byte("Already ")) {
 		out.Subscribed(d.token)
 		return
 	}
