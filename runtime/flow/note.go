@@ -19,6 +19,7 @@ const (
 	NoteUnsubscribed = "unsubscribed" // Subs are no longer wanted
 	NoteSelected     = "selected"     // Listings were taken by a selector, or left out
 	NoteStale        = "stale"        // the connection delivers nothing
+	NoteRejected     = "rejected"     // Subs are left out: the venue ends connections on them
 	NoteQuarantine   = "quarantine"   // a plugin was given up
 	NoteDown         = "runtime_down" // InputGap: the runtime was killed; From is the last sign of life
 	NoteStopped      = "stopped"      // InputGap: the runtime was stopped; From is when
