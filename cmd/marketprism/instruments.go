@@ -49,7 +49,9 @@ into symbols of a pipeline as they stand here.`,
 			if f.asJSON && f.asCSV {
 				return usage("--json and --csv exclude each other")
 			}
-			ctx, cancel := context.WithTimeout(c.Context(), f.timeout)
+			ctx, stop := interruptible(c.Context())
+			defer stop()
+			ctx, cancel := context.WithTimeout(ctx, f.timeout)
 			defer cancel()
 			all, err := f.ask(ctx, log, args[0])
 			if err != nil {

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -137,6 +139,8 @@ func (f *pipelineFlags) loadChosen(ctx context.Context, path string, cat *catalo
 	if pl == nil || !slices.ContainsFunc(p.Sources, func(s *pipefile.Source) bool { return s.Selector != nil }) {
 		return pl, p, diags, nil
 	}
+	ctx, stop := interruptible(ctx)
+	defer stop()
 	budgets := conn.NewBudgets()
 	defer budgets.Close()
 	asker := listings.Asker{Host: cat.host, Budgets: budgets, Logger: log}
@@ -146,6 +150,12 @@ func (f *pipelineFlags) loadChosen(ctx context.Context, path string, cat *catalo
 	}
 	pl, diags = plan.BuildChosen(p, cat, chosen)
 	return pl, p, append(diags, more...), nil
+}
+
+// interruptible ends with SIGINT and SIGTERM, so that what a question to a venue
+// has made in the meantime is removed.
+func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 }
 
 // report prints diagnostics on standard error; it returns the error that the

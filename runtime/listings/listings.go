@@ -83,7 +83,7 @@ func Of(s *pipefile.Source, m market.Market, proxy string) (Question, error) {
 }
 
 const (
-	segment = 32 << 20 // holds the largest body
+	segment = 16 << 20 // holds the largest body, 15 MiB
 	bound   = 1 << 30
 	taken   = 256 << 10 // of the plugin's output, at a time
 )
