@@ -157,7 +157,7 @@ func New(o Options) (_ *Engine, err error) {
 		}
 	}
 	o.Host.Logger = o.Logger
-	e.host = host.New(o.Host)
+	e.host, e.opt.Host = host.New(o.Host), o.Host
 	for _, p := range o.Plan.Feeds {
 		f, err := e.openFeed(o.Plan, p)
 		if err != nil {
