@@ -10,6 +10,7 @@ import (
 	"github.com/marketprism/marketprism/plugins/sink/parquet"
 	"github.com/marketprism/marketprism/plugins/sink/stdout"
 	"github.com/marketprism/marketprism/plugins/source/binance"
+	"github.com/marketprism/marketprism/plugins/source/bitfinex"
 	"github.com/marketprism/marketprism/plugins/source/bybit"
 	"github.com/marketprism/marketprism/plugins/source/coinbase"
 	"github.com/marketprism/marketprism/plugins/source/deribit"
@@ -26,6 +27,7 @@ var (
 	bundledSources = map[string]func() source.Source{
 		"binance":   binance.New,
 		"binanceus": binance.NewUS,
+		"bitfinex":  bitfinex.New,
 		"bybit":     bybit.New,
 		"coinbase":  coinbase.New,
 		"deribit":   deribit.New,

@@ -3,6 +3,7 @@ package conn
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -240,8 +241,8 @@ func (l *link) letters() error {
 		l.queue = append(l.queue, item{frame: a})
 	}
 	for _, m := range in {
-		token, reason := m.text, ""
-		if m.kind == source.SignalRejected {
+		token, reason := m.text, "" // or the handle of a subscription
+		if m.kind == source.SignalRejected || m.kind == source.SignalSubscribed {
 			if i := indexNUL(token); i >= 0 {
 				token, reason = token[:i], token[i+1:]
 			}
@@ -267,6 +268,12 @@ func (l *link) letters() error {
 		}
 		a := waiting[0]
 		l.settle(a)
+		if m.kind == source.SignalSubscribed && reason != "" {
+			if l.handles == nil {
+				l.handles = map[string]string{}
+			}
+			l.handles[token] = reason
+		}
 		if m.kind == source.SignalRejected {
 			for _, k := range a.keys {
 				l.rejected[k] = true // not asked for again on this connection
@@ -451,6 +458,7 @@ func (l *link) render() {
 		}
 	}
 	l.rendering = true
+	handles := maps.Clone(l.handles)
 	l.slot.work.Go(l.name(" rendering"), func(context.Context) error {
 		r := rendering{add: add, drop: drop}
 		for _, half := range []struct {
@@ -462,7 +470,7 @@ func (l *link) render() {
 			}
 			req := source.FrameRequest{Market: l.f.set.Spec.Market, Class: l.ep.Class, Unsubscribe: half.unsub}
 			if half.unsub {
-				req.Live = live
+				req.Live, req.Handles = live, handles
 			}
 			for _, k := range half.keys {
 				req.Subscriptions = append(req.Subscriptions, l.f.subOf(k, want))

@@ -60,6 +60,7 @@ type link struct {
 	queue     []item
 	ready     map[string]bool // Await tokens that came
 	acks      map[string][]*ack
+	handles   map[string]string // the venue's names of subscriptions, by token
 	unacked   int
 	active    map[subKey]bool
 	rejected  map[subKey]bool

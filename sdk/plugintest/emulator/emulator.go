@@ -91,6 +91,7 @@ type Emulator struct {
 	started       time.Time
 	budget        budget
 	numberMark    []byte // of the dialect: what a frame's number on its connection stands behind
+	sums          bool   // of the dialect: checksums have frames of their own, which it makes wrong itself
 
 	connsMu sync.Mutex
 	conns   map[*Conn]struct{}

@@ -308,7 +308,35 @@ func (e *Emulator) dispatch(ev *event) {
 			continue
 		}
 		for _, st := range ev.sym.streams[k] {
+			if e.mkt.apart && k == ChannelBook {
+				e.showApart(st, ev)
+				continue
+			}
 			e.show(st, ev)
+		}
+	}
+}
+
+// showApart shows each level of an update by itself: those that go away first,
+// so that the book never crosses in between.
+func (e *Emulator) showApart(st *stream, ev *event) {
+	one := *ev
+	one.last = ev.prev
+	show := func(bids, asks []level) {
+		one.prev, one.first, one.last = one.last, one.last+1, one.last+1
+		one.bids, one.asks = bids, asks
+		e.show(st, &one)
+	}
+	for _, gone := range []bool{true, false} {
+		for i, l := range ev.bids {
+			if (l.qty == 0) == gone {
+				show(ev.bids[i:i+1], nil)
+			}
+		}
+		for i, l := range ev.asks {
+			if (l.qty == 0) == gone {
+				show(nil, ev.asks[i:i+1])
+			}
 		}
 	}
 }

@@ -109,6 +109,7 @@ type synthetic struct {
 	levels  int
 	futures bool // update ids have holes between updates
 	single  bool // update ids have none: each is the one after the last
+	apart   bool // each level of an update is an update of its own
 	depth   int
 }
 
