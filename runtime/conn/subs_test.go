@@ -3,6 +3,7 @@ package conn
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -271,6 +272,46 @@ func decoded(t *testing.T, s Settings, list []source.Subscription) *running {
 	}()
 	t.Cleanup(func() { r.stop(); close(entries); <-done })
 	return r
+}
+
+// TestHandles: what the venue calls a subscription comes back when it is to be
+// unsubscribed, and only then.
+func TestHandles(t *testing.T) {
+	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+		pl := &plugin{batch: 1, tokens: true}
+		s.Renderer = pl
+		names := map[string]string{}
+		v.ws = func(n int, ws *websocket.Conn, _ *http.Request) {
+			v.serve(n, ws, func(r request) []string {
+				v.mu.Lock()
+				defer v.mu.Unlock()
+				if r.Op == "unsubscribe" {
+					return []string{fmt.Sprintf(`{"ack":%q}`, r.ID)}
+				}
+				names[r.ID] = fmt.Sprintf("chan-%s-%d", r.ID, len(names))
+				return []string{fmt.Sprintf(`{"ack":"%s\u0000%s"}`, r.ID, names[r.ID])}
+			})
+		}
+		all := subs(market.ChannelBook, 2)
+		r := decoded(t, s, all)
+		time.Sleep(time.Second)
+		if st := r.Stats(); len(st) != 1 || st[0].Unacked != 0 {
+			t.Fatalf("%+v", st)
+		}
+		for i := range 2 {
+			v.mu.Lock()
+			want := maps.Clone(names)
+			v.mu.Unlock()
+			r.Resubscribe(all[1])
+			time.Sleep(time.Second)
+			pl.mu.Lock()
+			asked := pl.asked[2*i:]
+			pl.mu.Unlock()
+			if len(asked) != 2 || !asked[0].Unsubscribe || !maps.Equal(asked[0].Handles, want) || len(want) < 2 || asked[1].Handles != nil {
+				t.Fatalf("%+v, want %v", asked, want)
+			}
+		}
+	})
 }
 
 func TestAcknowledgements(t *testing.T) {

@@ -218,13 +218,14 @@ func (d *decoder) tail(out *source.Out) {
 // of payloads, empty perhaps, and nothing was read.
 func (d *decoder) numbers(n int) (row []market.Decimal, many bool) {
 	c := &d.c
+	start := c.Mark()
 	if n, ok := c.Decimals(d.nums[:n]); ok && n > 0 {
 		for i := range d.nums[:n] {
 			d.row[i] = market.NewDecimal(d.nums[i].Coef, d.nums[i].Scale)
 		}
 		return d.row[:n], false
 	}
-	start := c.Mark()
+	c.Seek(start)
 	c.Array()
 	many = !c.Elem() || c.Kind() == jsonscan.KindArray
 	c.Seek(start)
