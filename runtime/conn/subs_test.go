@@ -144,6 +144,23 @@ func TestSetSubscriptionsSendsTheDifference(t *testing.T) {
 	})
 }
 
+// TestLengthsTakePlaces: each length of a candle is a channel of the venue, as the
+// plan counts it.
+func TestLengthsTakePlaces(t *testing.T) {
+	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+		s.Spec.Endpoints[0].MaxSubscriptions = 5
+		all := subs(market.ChannelTrades, 4)
+		for i := range all[:3] {
+			all[i].Config = schema.Values{"intervals": []string{"1m", "1h"}}
+		}
+		start(t, s, all)
+		time.Sleep(time.Second)
+		if n := sizes(subscribed(t, v.arrivals())); !slices.Equal(n, []int{2, 2}) {
+			t.Errorf("dealt %v", n)
+		}
+	})
+}
+
 func TestSubscriptionsWithAttributesAreDistinct(t *testing.T) {
 	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
 		one := source.Subscription{Channel: market.ChannelTrades, Symbol: "A", Config: schema.Values{"interval": "1m"}}
