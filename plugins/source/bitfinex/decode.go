@@ -72,11 +72,13 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 	switch in.Kind {
 	case source.InputText:
 		c.Reset(in.Data)
-		decode := d.frame
+		var err error
 		if c.Kind() == jsonscan.KindObject {
-			decode = d.event
+			err = d.event(in.Conn, out)
+		} else {
+			err = d.frame(in.Conn, out)
 		}
-		if err := decode(in.Conn, out); err != nil {
+		if err != nil {
 			return fmt.Errorf("bitfinex: frame: %w", err)
 		}
 	case source.InputHTTP:
@@ -205,7 +207,7 @@ func (d *decoder) tail(out *source.Out) {
 		}
 		if n := c.Int64(); n < 1e12 {
 			d.seq = n
-		} else if n <= 1<<63/1_000_000-1 {
+		} else if n <= maxMillis {
 			d.sent = n * 1_000_000
 		}
 	}
@@ -215,24 +217,42 @@ func (d *decoder) tail(out *source.Out) {
 }
 
 // numbers reads the first n numbers of a payload; many is set where it is a list
-// of payloads, empty perhaps, and nothing was read.
+// of payloads, which is open then.
 func (d *decoder) numbers(n int) (row []market.Decimal, many bool) {
 	c := &d.c
-	start := c.Mark()
-	if n, ok := c.Decimals(d.nums[:n]); ok && n > 0 {
+	if n, ok := c.Decimals(d.nums[:n]); ok {
 		for i := range d.nums[:n] {
 			d.row[i] = market.NewDecimal(d.nums[i].Coef, d.nums[i].Scale)
 		}
 		return d.row[:n], false
 	}
-	c.Seek(start)
+	return d.slow(n)
+}
+
+// slow reads what the cursor doesn't at sight: exponents, null, a list.
+func (d *decoder) slow(n int) (row []market.Decimal, many bool) {
+	c := &d.c
 	c.Array()
-	many = !c.Elem() || c.Kind() == jsonscan.KindArray
-	c.Seek(start)
-	if many {
-		return nil, true
+	row = d.row[:0]
+	for c.Elem() {
+		if len(row) == 0 && c.Kind() == jsonscan.KindArray {
+			return nil, true
+		}
+		if len(row) < n {
+			row = append(row, source.DecimalOrNull(c))
+		}
 	}
-	return d.row[:source.Decimals(c, d.row[:n])], false
+	return row, false
+}
+
+// rows goes through a list whose first row is due, as numbers leaves it.
+func (d *decoder) rows(n int, one func(row []market.Decimal)) {
+	for {
+		row, _ := d.numbers(n)
+		if one(row); !d.c.Elem() {
+			return
+		}
+	}
 }
 
 // each goes through a list of payloads, whose frame's tail is read before.
@@ -242,9 +262,9 @@ func (d *decoder) each(n int, out *source.Out, one func(row []market.Decimal)) {
 	c.Skip()
 	d.tail(out)
 	c.Seek(start)
-	c.Array()
-	for c.Elem() {
-		row, _ := d.numbers(n)
+	if row, many := d.numbers(n); many {
+		d.rows(n, one)
+	} else if len(row) > 0 {
 		one(row)
 	}
 }
@@ -256,8 +276,14 @@ func (d *decoder) header(c market.Channel) market.Header {
 	return h
 }
 
+// maxMillis is the last millisecond whose nanoseconds can be told.
+const maxMillis = 1<<63/1_000_000 - 1
+
 // millis is a time in milliseconds as ns.
 func (d *decoder) millis(v market.Decimal) int64 {
+	if ms, ok := v.Coef(); ok && v.Scale() == 0 && ms >= 0 && ms <= maxMillis {
+		return ms * 1_000_000
+	}
 	ns, ok := v.Rescale(6)
 	if !ok || ns < 0 {
 		d.c.Fail("a time is out of range")
@@ -271,16 +297,19 @@ func (d *decoder) book(t *topic, out *source.Out) {
 	d.bids, d.asks = d.bids[:0], d.asks[:0]
 	kind := market.KindBookDelta
 	row, many := d.numbers(3)
-	if many {
+	switch {
+	case !many && len(row) > 0:
+		d.entry(t, row)
+	default:
 		kind = market.KindBookSnapshot
 		if t.orders != nil {
 			t.orders.clear()
 		}
-		d.each(3, out, func(row []market.Decimal) { d.entry(t, row) })
-	} else {
-		d.tail(out)
-		d.entry(t, row)
+		if many {
+			d.rows(3, func(row []market.Decimal) { d.entry(t, row) })
+		}
 	}
+	d.tail(out)
 	if d.c.Err() != nil {
 		return
 	}
@@ -335,7 +364,11 @@ func (d *decoder) trade(t *topic, row []market.Decimal, origin market.Origin, ou
 	if r.Amount.Sign() < 0 {
 		r.Amount, r.Side = r.Amount.Neg(), market.SideSell
 	}
-	d.text = row[0].AppendTrimmed(d.text[:0])
+	if id, ok := row[0].Coef(); ok && row[0].Scale() == 0 {
+		d.text = strconv.AppendInt(d.text[:0], id, 10)
+	} else {
+		d.text = row[0].AppendTrimmed(d.text[:0])
+	}
 	r.ID = d.text
 	r.Instrument = out.SymbolIn(t.market, t.symbol)
 	out.Trade(&r)
@@ -362,11 +395,15 @@ func (d *decoder) tick(m market.Market, symbol []byte, row []market.Decimal, out
 // candles decodes [start, open, close, high, low, volume], in a list the candles
 // before a subscription.
 func (d *decoder) candles(t *topic, out *source.Out) {
-	if row, many := d.numbers(6); !many {
+	c := &d.c
+	start := c.Mark()
+	row, many := d.numbers(6)
+	if !many && len(row) > 0 {
 		d.tail(out)
 		d.candle(t, row, market.OriginLive, out)
 		return
 	}
+	c.Seek(start)
 	d.each(6, out, func(row []market.Decimal) { d.candle(t, row, market.OriginHistory, out) })
 }
 

@@ -25,16 +25,26 @@ const (
 
 // status decodes the state of a contract, which is four channels.
 func (d *decoder) status(t *topic, out *source.Out) {
-	row, _ := d.numbers(fields)
+	c, row, n := &d.c, &d.row, 0
+	c.Array()
+	for ; c.Elem(); n++ {
+		switch n {
+		case atTime, atLast, atSpot, atNext, atAccrued, atFunding, atMark, atInterest:
+			row[n] = source.DecimalOrNull(c)
+		default:
+			c.Skip()
+		}
+	}
 	d.tail(out)
-	if len(row) < fields || row[atTime].IsNull() {
+	if n < fields || row[atTime].IsNull() {
 		d.c.Fail("a contract's state without time or of fewer than 18 fields")
 		return
 	}
 	ts := d.millis(row[atTime])
+	h := d.header(market.ChannelNone)
+	h.Ts, h.Instrument = ts, out.SymbolIn(t.market, t.symbol)
 	head := func(c market.Channel, k market.Kind) market.Header {
-		h := d.header(c)
-		h.Kind, h.Ts, h.Instrument = k, ts, out.SymbolIn(t.market, t.symbol)
+		h.Channel, h.Kind = c, k
 		return h
 	}
 	if v := row[atLast]; d.last && !v.IsNull() {
