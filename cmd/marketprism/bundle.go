@@ -11,10 +11,13 @@ import (
 	"github.com/marketprism/marketprism/plugins/sink/stdout"
 	"github.com/marketprism/marketprism/plugins/source/binance"
 	"github.com/marketprism/marketprism/plugins/source/bitfinex"
+	"github.com/marketprism/marketprism/plugins/source/bitget"
 	"github.com/marketprism/marketprism/plugins/source/bybit"
 	"github.com/marketprism/marketprism/plugins/source/coinbase"
 	"github.com/marketprism/marketprism/plugins/source/deribit"
+	"github.com/marketprism/marketprism/plugins/source/gateio"
 	"github.com/marketprism/marketprism/plugins/source/kraken"
+	"github.com/marketprism/marketprism/plugins/source/kucoin"
 	"github.com/marketprism/marketprism/plugins/source/okx"
 	"github.com/marketprism/marketprism/sdk/serve"
 	"github.com/marketprism/marketprism/sdk/sink"
@@ -28,10 +31,13 @@ var (
 		"binance":   binance.New,
 		"binanceus": binance.NewUS,
 		"bitfinex":  bitfinex.New,
+		"bitget":    bitget.New,
 		"bybit":     bybit.New,
 		"coinbase":  coinbase.New,
 		"deribit":   deribit.New,
+		"gateio":    gateio.New,
 		"kraken":    kraken.New,
+		"kucoin":    kucoin.New,
 		"okcoin":    okx.NewOkcoin,
 		"okx":       okx.New,
 	}

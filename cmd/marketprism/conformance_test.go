@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -22,7 +23,8 @@ func TestConformance(t *testing.T) {
 			var cards []string // all on a venue's first market; on the others those that differ from it, for all take a minute
 			switch {
 			case m.Market == market.MarketOption:
-				cards = []string{"02", "04"}
+				cards = []string{"02", "04", "12"}
+			case venue == "kraken" && m.Market == market.MarketLinear: // all: contracts have a protocol of their own
 			case i > 0:
 				cards = []string{"01", "02", "03", "04", "09"}
 			}
@@ -31,4 +33,11 @@ func TestConformance(t *testing.T) {
 			})
 		}
 	}
+	t.Run("binance-spot-sbe", func(t *testing.T) { // frames of another form: what breaks them, or their order
+		sbe := `    feed = "sbe"`
+		plugintest.Run(t, plugintest.Config{Binary: exe, Env: []string{asProgram + "=1"}, Source: bundledSources["binance"](), Market: market.MarketSpot,
+			Attributes: fmt.Sprintf("  credentials { key = %q }", emulator.BinanceKey),
+			Channels:   map[string]string{"trades": sbe, "book": sbe, "bbo": sbe},
+			Cards:      []string{"03", "04", "05", "06", "07", "09", "10", "15"}})
+	})
 }

@@ -81,7 +81,7 @@ func TestOracles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := replay.NewSummary(bundledSources[in.Venue]().Describe(), in.Market)
+			s := replay.NewSummary(bundledSources[in.Venue]().Describe(), in)
 			_, s.Frames = replayed(t, path, func(v market.View, i *market.Instrument) error {
 				s.Add(v, i)
 				return nil
@@ -98,7 +98,7 @@ func TestOracles(t *testing.T) {
 			compared := 0
 			for _, name := range sections {
 				w, g := want[name], got[name]
-				if name == "candles_snapshot" {
+				if strings.HasPrefix(name, "candles") {
 					fieldNames(w)
 				}
 				if name == "book" {
@@ -137,8 +137,8 @@ func readOracle(t *testing.T, path string) map[string]any {
 	return decodeObject(t, b)
 }
 
-// fieldNames gives the times of candles sent as history the names that records
-// have, where an oracle calls them otherwise.
+// fieldNames gives candles the names that records have, where an oracle calls
+// times and lengths otherwise.
 func fieldNames(section any) {
 	bySymbol, _ := section.(map[string]any)
 	for _, s := range bySymbol {
@@ -147,6 +147,12 @@ func fieldNames(section any) {
 			last["open_ts"], last["ts"] = open, last["ts_ns"]
 			delete(last, "open_ns")
 			delete(last, "ts_ns")
+		} else if open, ok := last["ts_ns"]; ok { // the venue has no other time of them
+			last["open_ts"] = open
+			delete(last, "ts_ns")
+		}
+		if l, ok := last["interval"].(string); ok {
+			last["interval"] = strings.TrimSuffix(l, "in") // 1min
 		}
 	}
 }

@@ -164,7 +164,7 @@ func (f *replayFlags) run(ctx context.Context, log zerolog.Logger, in *replay.In
 		})
 		return err
 	case "summary":
-		s := replay.NewSummary(o.Manifest, in.Market)
+		s := replay.NewSummary(o.Manifest, in)
 		frames, err := replay.Run(ctx, in, o, func(v market.View, i *market.Instrument) error {
 			if wanted(v) {
 				s.Add(v, i)

@@ -72,6 +72,10 @@ func (m *model) emit(r market.Book, f market.Flags) {
 
 func (m *model) waits() bool { return m.rule.Snapshot == source.SnapshotHTTP }
 
+func (m *model) holds() bool {
+	return m.waits() || m.rule.Snapshot == source.SnapshotInBand && m.rule.Sequence.Start != source.StartInBand
+}
+
 func (m *model) need(r source.Recovery) {
 	if !m.asked {
 		m.asked, m.out.Need = true, r
@@ -128,11 +132,13 @@ func (m *model) apply(r market.Book) {
 }
 
 func (m *model) wait(r market.Book) book.Verdict {
-	if !m.waits() {
+	if !m.holds() {
 		m.emit(r, market.FlagUnsynced)
 		return book.VerdictUnsynced
 	}
-	m.need(source.RecoverRequest)
+	if m.waits() {
+		m.need(source.RecoverRequest)
+	}
 	if len(m.held) == m.opts.HeldRecords {
 		m.lost = max(m.lost, m.held[0].Seq)
 		m.emit(m.held[0], market.FlagUnsynced)
@@ -455,6 +461,7 @@ func drawRule(t *rapid.T) (source.BookRule, book.Options, market.Precision) {
 	switch rule.Snapshot {
 	case source.SnapshotInBand:
 		rule.Sequence.Scope = []source.Scope{source.ScopeInstrument, source.ScopeConnection}[pick("scope", 2)]
+		rule.Sequence.Start = []source.SequenceStart{source.StartInBand, source.StartInBand, source.StartRange, source.StartChain}[pick("start", 4)]
 	case source.SnapshotHTTP:
 		rule.Sequence.Start = []source.SequenceStart{source.StartRange, source.StartOverlap, source.StartChain}[pick("start", 3)]
 	case source.SnapshotEach:

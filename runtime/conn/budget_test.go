@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -409,4 +410,47 @@ func BenchmarkWindowTake(b *testing.B) {
 		now = now.Add(time.Duration(rand.IntN(1000)) * time.Millisecond)
 		w.take(now, 5, urgent)
 	}
+}
+
+// TestSubscribesHaveABudgetOfTheirOwn: other messages don't use it, and where it
+// is used up the connection is replaced by one with a fresh one.
+func TestSubscribesHaveABudgetOfTheirOwn(t *testing.T) {
+	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+		endpoint(&s, func(e *source.Endpoint) {
+			e.Subscribes = source.Rate{N: 10, Per: time.Hour}
+			e.Heartbeat = source.Heartbeat{Kind: source.HeartbeatText, Every: time.Second, Timeout: time.Minute, Payload: "ping"}
+		})
+		s.Renderer = &plugin{batch: 1}
+		all := subs(market.ChannelTrades, 5)
+		r := start(t, s, all)
+		time.Sleep(5 * time.Second)
+		for i := range 2 { // two requests each
+			r.Resubscribe(all[i])
+			time.Sleep(time.Second)
+		}
+		before := v.arrivals()
+		if n := connections(before); n != 1 || !texts(9, `subscribe"`)(before) {
+			t.Fatalf("%d connections", n)
+		}
+		r.Resubscribe(all[2]) // one more than there is room for
+		time.Sleep(15 * time.Second)
+		requests := map[int]int{}
+		for _, a := range v.arrivals() {
+			if strings.Contains(a.text, `subscribe"`) {
+				requests[a.conn]++
+			}
+		}
+		if n := sizes(subscribed(t, v.arrivals())); connections(v.arrivals()) != 2 || requests[1] != 10 || requests[2] != 5 || !slices.Equal(n, []int{5}) {
+			t.Errorf("%d connections, requests by connection %v, subscriptions %v", connections(v.arrivals()), requests, n)
+		}
+	})
+}
+
+func connections(as []arrival) (n int) {
+	for _, a := range as {
+		if strings.HasPrefix(a.text, "DIAL") {
+			n++
+		}
+	}
+	return n
 }

@@ -48,6 +48,7 @@ import (
 	"time"
 
 	"github.com/marketprism/marketprism/runtime/pool"
+	"github.com/marketprism/marketprism/runtime/sched"
 	"github.com/marketprism/marketprism/runtime/sign"
 	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/schema"
@@ -135,6 +136,7 @@ type Settings struct {
 	Frames      Journal
 	Budgets     *Budgets // shared by all feeds of the process
 	Logger      zerolog.Logger
+	Requests    *sched.Pool        // workers that make HTTP requests, shared by feeds; nil: the feed makes its own
 	Buffers     *pool.Slices[byte] // of readers and of HTTP bodies; nil: the feed's own
 	Events      func(Event)        // may be called from any goroutine and must not block; nil: log only
 

@@ -251,6 +251,9 @@ func (l *link) letters() error {
 			l.ready[token] = true
 		}
 		if m.kind == source.SignalReady {
+			if !l.scripted.IsZero() {
+				l.login.Settled() // a login that was renewed is answered
+			}
 			continue
 		}
 		if m.kind == source.SignalRejected && l.scripted.IsZero() {
@@ -259,6 +262,9 @@ func (l *link) letters() error {
 			}
 		}
 		waiting := l.acks[token]
+		if token == source.TokenOldest {
+			waiting = l.oldest()
+		}
 		if len(waiting) == 0 {
 			if m.kind == source.SignalRejected {
 				l.f.count.rejected.Add(1)
@@ -312,6 +318,16 @@ func indexNUL(s string) int {
 		}
 	}
 	return -1
+}
+
+// oldest is the list whose first frame waits longest.
+func (l *link) oldest() (first []*ack) {
+	for _, list := range l.acks {
+		if first == nil || list[0].n < first[0].n {
+			first = list
+		}
+	}
+	return first
 }
 
 // settle takes an acknowledgement off the list.
@@ -382,6 +398,13 @@ func (l *link) work(due func(time.Time) bool, now time.Time) error {
 			}
 			l.login.Settled()
 		default:
+			if d, _ := l.requests.ask(now, 1, urgent); d > 0 && len(it.keys) > 0 {
+				if !l.scripted.IsZero() && !l.standby.Load() && !l.replacing.Load() { // a new connection has a budget of its own
+					l.slot.replace(ask{l: l, reason: replaceRequest, why: fmt.Sprintf("%d requests to subscribe in %v are used up", l.ep.Subscribes.N, l.ep.Subscribes.Per)})
+				}
+				due(now.Add(d))
+				return nil
+			}
 			if l.paid {
 				l.paid = false
 			} else if l.messages != nil {
@@ -391,13 +414,14 @@ func (l *link) work(due func(time.Time) bool, now time.Time) error {
 				}
 			}
 			if len(it.keys) > 0 {
+				l.requests.force(now, 1)
 				l.hold()
 			}
 			if err := l.sendFrame(it.frame); err != nil {
 				return err
 			}
 			if it.frame.Token != "" {
-				a := &ack{item: *it, token: it.frame.Token, due: now.Add(l.f.set.AckTimeout)}
+				a := &ack{item: *it, token: it.frame.Token, due: now.Add(l.f.set.AckTimeout), n: l.sent.Load()}
 				l.acks[a.token] = append(l.acks[a.token], a)
 				l.unacked++
 			}

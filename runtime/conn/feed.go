@@ -173,8 +173,8 @@ func (f *Feed) SetSubscriptions(subs []source.Subscription) error {
 			polled[k] = s
 		case have:
 		default:
-			if _, ok := f.endpoint(spec.EndpointClass(s.Config)); !ok {
-				return fault.Errorf(fault.Stop, "conn: %s: the manifest names no endpoint of class %q, which channel %s needs", f.name, spec.EndpointClass(s.Config), s.Channel)
+			if _, ok := f.endpoint(spec.EndpointClass(s.Config, s.Symbol)); !ok {
+				return fault.Errorf(fault.Stop, "conn: %s: the manifest names no endpoint of class %q, which channel %s needs", f.name, spec.EndpointClass(s.Config, s.Symbol), s.Channel)
 			}
 			streams[k] = s
 			order = append(order, k)
@@ -213,7 +213,7 @@ func (f *Feed) reconcile() {
 			continue
 		}
 		spec, _ := f.spec(k.channel)
-		ep, _ := f.endpoint(spec.EndpointClass(f.streams[k].Config))
+		ep, _ := f.endpoint(spec.EndpointClass(f.streams[k].Config, k.symbol))
 		i := first[ep.Class]
 		for ; i < len(f.slots); i++ {
 			if s := f.slots[i]; s.ep.Class == ep.Class && !s.ended && (ep.MaxSubscriptions <= 0 || len(s.subs) == 0 || load[s]+channels(f.streams[k]) <= ep.MaxSubscriptions) {

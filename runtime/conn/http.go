@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/marketprism/marketprism/runtime/pool"
+	"github.com/marketprism/marketprism/runtime/sched"
 	"github.com/marketprism/marketprism/runtime/sign"
 	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/source"
@@ -125,7 +126,7 @@ func (f *Feed) exchange(ctx context.Context, c call) (source.Reply, error) {
 	if resp.Status >= 500 {
 		f.baseAt.Add(1)
 	}
-	if c.Sign != nil && resp.Status == http.StatusUnauthorized {
+	if c.Sign != nil && f.set.Credentials != nil && resp.Status == http.StatusUnauthorized {
 		return reply, fault.Errorf(fault.Stop, "conn: %s: %s: the venue refuses the login: HTTP 401: %s; look at the source's credentials block", f.name, at, excerpt(resp.Body))
 	}
 	if resp.Status/100 != 2 {
@@ -167,18 +168,20 @@ func (f *Feed) send(ctx context.Context, c *call, q *HTTPRequest, r *HTTPRespons
 			<-f.busy
 			continue
 		}
-		w.flying.Add(1)
-		f.http.flying.Add(1)
-		sent(time.Now())
-		out, err := q, error(nil)
-		if c.Sign != nil {
-			out, err = f.signed(c, q)
-		}
-		if err == nil {
-			err = w.pool.do(ctx, out, r)
-		}
-		f.http.flying.Add(-1)
-		w.flying.Add(-1)
+		err := f.perform(ctx, c, func(ctx context.Context) error {
+			w.flying.Add(1)
+			f.http.flying.Add(1)
+			defer func() { w.flying.Add(-1); f.http.flying.Add(-1) }()
+			sent(time.Now())
+			out := q
+			if c.Sign != nil {
+				var err error
+				if out, err = f.signed(c, q); err != nil {
+					return err
+				}
+			}
+			return w.pool.do(ctx, out, r)
+		})
 		<-f.busy
 		f.tellBreaker(w, to.hostKey)
 		if err == errShut {
@@ -196,6 +199,30 @@ func (f *Feed) send(ctx context.Context, c *call, q *HTTPRequest, r *HTTPRespons
 		f.count.requests.Add(1)
 		return w, err
 	}
+}
+
+// perform makes a request, in a worker of the runtime's pool where there is one.
+func (f *Feed) perform(ctx context.Context, c *call, do sched.Func) error {
+	p := f.set.Requests
+	if p == nil {
+		return do(ctx)
+	}
+	t := sched.Task{Runner: do, Kind: p.Kind(c.kind(), stuckRequest), Tenant: p.Tenant(f.metricName(), 1)}
+	if c.priority == urgent {
+		t.Priority = sched.High
+	}
+	return p.Do(ctx, t)
+}
+
+// stuckRequest is when the watch tells of a request: its own limits end it before.
+const stuckRequest = 2 * time.Minute
+
+// kind is what the scheduler counts the request as.
+func (c *call) kind() string {
+	if c.purpose == "" {
+		return "session request"
+	}
+	return string(c.purpose) + " request"
 }
 
 // tellBreaker passes on what happened to a host's breaker; of several feeds one does.

@@ -77,6 +77,7 @@ type link struct {
 	rotates   time.Time // when it is to be replaced for its age; zero: never
 	renewals  []renewal
 	messages  *window
+	requests  *window // of those, the ones that subscribe
 
 	// reader
 	buf       []byte // lent's
@@ -133,6 +134,7 @@ type ack struct {
 	item
 	token string
 	due   time.Time
+	n     uint64 // of the frame on its connection
 }
 
 type letter struct {
@@ -346,6 +348,9 @@ func (l *link) attempt(way *way, host string) error {
 	} else if r.N > 0 && r.Per > 0 {
 		l.messages = newWindow(r)
 	}
+	if r := l.ep.Subscribes; r.N > 0 && r.Per > 0 {
+		l.requests = newWindow(r)
+	}
 	left := func(now time.Time) bool { return l.slot.board.left(now, l.address) }
 	queue := f.set.Budgets.admission(way, host, f.set.Spec.Connects)
 	if err := queue.enter(l.ctx, f, l.priority, left); err != nil {
@@ -376,7 +381,7 @@ func (l *link) error(k fault.Kind, format string, args ...any) error {
 
 // session asks for the script until each of its requests has a reply.
 func (l *link) session(subs []source.Subscription) (source.Script, error) {
-	req := source.SessionRequest{Market: l.f.set.Spec.Market, Class: l.ep.Class, Endpoint: l.address, Subscriptions: subs, Config: l.f.set.Config}
+	req := source.SessionRequest{Market: l.f.set.Spec.Market, Class: l.ep.Class, Endpoint: l.address, Base: l.f.base(), Subscriptions: subs, Config: l.f.set.Config}
 	for range 8 {
 		script, err := l.f.set.Renderer.Session(l.ctx, req)
 		if err != nil {
@@ -519,7 +524,7 @@ func (l *link) dial(way *way, st *source.Dial) error {
 			if rerr := f.refusal(way, a, l.num, time.Now()); rerr != nil {
 				return unopened{rerr, connectStatus}
 			}
-			if st.Sign != nil && resp.StatusCode == http.StatusUnauthorized {
+			if st.Sign != nil && f.set.Credentials != nil && (resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusBadRequest) { // the latter of a key without its form
 				return unopened{l.error(fault.Stop, "%s: the venue refuses the login: HTTP %s: %s; look at the source's credentials block", shown, resp.Status, excerpt(body)), connectStatus}
 			}
 			return unopened{l.errorf("%s: handshake: HTTP %s: %s", shown, resp.Status, excerpt(body)), connectStatus}

@@ -80,7 +80,9 @@ func (l *link) readFrames() error {
 		if l.waits.Load() {
 			l.wait()
 		}
-		l.login.Mask(l.buf[:n])
+		if kind == source.InputText { // no venue logs in with binary frames, which may be compressed
+			l.login.Mask(l.buf[:n])
+		}
 		now := time.Now()
 		mono := Mono(now)
 		if _, err := frames.Append(kind, l.num, now.UnixNano(), mono, l.buf[:n]); err != nil {

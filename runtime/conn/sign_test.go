@@ -175,28 +175,71 @@ func TestLoginRefused(t *testing.T) {
 	}
 }
 
-// TestUnauthorized: HTTP 401 to what was signed stops the feed.
+// TestUnauthorized: HTTP 401 to what was signed stops the feed, and 400 to a dial.
 func TestUnauthorized(t *testing.T) {
-	for name, step := range map[string]source.Step{
-		"dial":    {Dial: &source.Dial{URL: "wss://stream.testex.example/ws?k=${key}", Sign: &source.Sign{}}},
-		"request": {Request: &source.Request{URL: "https://api.testex.example/token?k=${key}", Sign: &source.Sign{}}},
-	} {
-		t.Run(name, func(t *testing.T) {
+	dial := source.Step{Dial: &source.Dial{URL: "wss://stream.testex.example/ws?k=${key}", Sign: &source.Sign{}}}
+	request := source.Step{Request: &source.Request{URL: "https://api.testex.example/token?k=${key}", Sign: &source.Sign{}}}
+	for _, c := range []struct {
+		name   string
+		step   source.Step
+		status int
+	}{{"dial", dial, http.StatusUnauthorized}, {"dial with a bad key", dial, http.StatusBadRequest}, {"request", request, http.StatusUnauthorized}} {
+		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
 				s.Credentials = sign.New([]byte(testKey), nil, nil)
-				s.Renderer = &plugin{steps: func(source.SessionRequest) []source.Step { return []source.Step{step} }}
-				refuse := func(w http.ResponseWriter) { http.Error(w, "no such key: "+testKey, http.StatusUnauthorized) }
+				s.Renderer = &plugin{steps: func(source.SessionRequest) []source.Step { return []source.Step{c.step} }}
+				refuse := func(w http.ResponseWriter) { http.Error(w, "no such key: "+testKey, c.status) }
 				v.http = func(w http.ResponseWriter, _ *http.Request) { refuse(w) }
 				v.deny = func(_ int, w http.ResponseWriter, _ *http.Request) bool { refuse(w); return true }
 				r := start(t, s, subs(market.ChannelTrades, 1))
 				err := <-r.done
 				r.done <- err
-				if fault.Of(err) != fault.Stop || !strings.Contains(err.Error(), "refuses the login: HTTP 401") || strings.Contains(err.Error(), testKey) || strings.Contains(dump(r.mem.all()), testKey) {
+				if fault.Of(err) != fault.Stop || !strings.Contains(err.Error(), fmt.Sprint("refuses the login: HTTP ", c.status)) || strings.Contains(err.Error(), testKey) || strings.Contains(dump(r.mem.all()), testKey) {
 					t.Errorf("%v\n%s", err, dump(r.mem.all()))
 				}
 			})
 		})
 	}
+}
+
+// TestTokenRefused: a token that a venue grants to everybody is no login: one
+// that it refuses, at the dial or where it is granted, is asked for anew.
+func TestTokenRefused(t *testing.T) {
+	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+		pl := &plugin{}
+		pl.steps = func(r source.SessionRequest) []source.Step {
+			steps := []source.Step{{Request: &source.Request{Method: "POST", URL: r.Base + "/bullet", Sign: &source.Sign{Conceal: []string{"token"}}}}}
+			if len(r.Replies) == 0 {
+				return steps
+			}
+			return append(steps, source.Step{Dial: &source.Dial{URL: "wss://stream.testex.example/ws?token=${kept:token}", Sign: &source.Sign{}}},
+				source.Step{Subscribe: pl.frames("subscribe", r.Subscriptions)})
+		}
+		s.Renderer = pl
+		asked := 0
+		v.http = func(w http.ResponseWriter, r *http.Request) {
+			if asked++; asked == 1 {
+				http.Error(w, "not now", http.StatusUnauthorized)
+				return
+			}
+			fmt.Fprintf(w, `{"token":"granted=%d"}`, asked)
+		}
+		v.deny = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+			old := r.URL.Query().Get("token") != "granted=3"
+			if old {
+				http.Error(w, "token is invalid", http.StatusUnauthorized)
+			}
+			return old
+		}
+		r := decoded(t, s, subs(market.ChannelTrades, 1))
+		time.Sleep(time.Minute)
+		if n := len(r.seen(EventOpen)); n != 1 || asked != 3 {
+			t.Errorf("%d connections after %d requests", n, asked)
+		}
+		if text := dump(r.mem.all()) + fmt.Sprintf("%+v", r.Stats()); strings.Contains(text, "granted") {
+			t.Errorf("a token is seen in %s", text)
+		}
+	})
 }
 
 // TestEachConnectionLogsIn: the one that carries, the spare, what replaces them

@@ -381,6 +381,42 @@ func TestAcknowledgements(t *testing.T) {
 	})
 }
 
+// TestAnswersInOrder: a refusal that doesn't say what it is to is to the frame
+// that waits longest.
+func TestAnswersInOrder(t *testing.T) {
+	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+		s.Renderer = &plugin{batch: 1, tokens: true}
+		v.ws = func(n int, ws *websocket.Conn, _ *http.Request) {
+			v.serve(n, ws, func(r request) []string {
+				switch r.Args[0] {
+				case "trades:SYM1", "trades:SYM3":
+					return []string{fmt.Sprintf(`{"reject":%q}`, source.TokenOldest)}
+				case "trades:SYM4":
+					return []string{fmt.Sprintf(`{"ack":%q}`, source.TokenOldest)}
+				}
+				return []string{fmt.Sprintf(`{"ack":%q}`, r.ID)}
+			})
+		}
+		r := decoded(t, s, subs(market.ChannelTrades, 6))
+		time.Sleep(time.Minute)
+		if st := r.Stats(); len(st) != 1 || st[0].Unacked != 0 || st[0].Subscriptions != 4 || st[0].Conn != 1 {
+			t.Errorf("%+v", st)
+		}
+		var refused []string
+		for _, e := range r.seen(EventRejected) {
+			for _, sub := range e.Subs {
+				refused = append(refused, sub.Symbol)
+			}
+		}
+		if slices.Sort(refused); !slices.Equal(refused, []string{"SYM1", "SYM3"}) {
+			t.Errorf("refused: %v", refused)
+		}
+		if n := len(r.seen(EventAckTimeout)); n != 0 {
+			t.Errorf("%d timeouts", n)
+		}
+	})
+}
+
 func TestSessionScript(t *testing.T) {
 	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
 		pl := &plugin{}

@@ -20,10 +20,12 @@ type core struct {
 	sched    *sched.Scheduler
 	pools    *pool.Registry
 	messages *pool.Messages
+	requests *sched.Pool // HTTP requests of all feeds
 }
 
 func (e *Engine) openCore() (err error) {
 	e.sched = sched.New(sched.Settings{Logger: e.log, MonitorOff: e.opt.Unmonitored})
+	e.requests = e.sched.NewPool(sched.PoolSettings{Name: "requests", Workers: maxRequests, Queue: maxQueued})
 	e.pools = new(pool.Registry)
 	o := pool.MessageOptions{Registry: e.pools}
 	if e.opt.Unmonitored {
@@ -33,9 +35,17 @@ func (e *Engine) openCore() (err error) {
 	return err
 }
 
+// HTTP requests of all feeds together, and how many of a feed and priority wait
+// for a worker. A feed has six under way at most, so that none waits in vain.
+const (
+	maxRequests = 32
+	maxQueued   = 64
+)
+
 // runCore watches the scheduler and trims the pools until its group ends.
 func (e *Engine) runCore(g *sched.Group) {
 	g.Go("watch", e.sched.Run)
+	g.Go("requests", e.requests.Run)
 	g.Every("trim", sched.Every{Interval: trimEvery}, func(context.Context) error {
 		e.pools.Trim(time.Now())
 		return nil

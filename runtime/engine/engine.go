@@ -181,6 +181,7 @@ func New(o Options) (_ *Engine, err error) {
 	if err := e.openMemory(); err != nil {
 		return nil, err
 	}
+	e.setExemplars(o.Plan)
 	if e.admin, err = e.newAdmin(o.Plan); err != nil {
 		return nil, err
 	}

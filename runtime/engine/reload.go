@@ -359,6 +359,7 @@ func (r *run) bringUp(pl *plan.Plan, proxy string, feeds []*feed, sinks []*sinkD
 	}
 	connect(all, allSinks)
 	r.swap(func() { r.plan, r.proxy, r.Engine.feeds, r.Engine.sinks = pl, proxy, all, allSinks })
+	r.setExemplars(pl)
 	for _, f := range made {
 		r.startFeed(f)
 	}
@@ -403,6 +404,12 @@ func (f *feed) resubscribe(p *plan.Feed) error {
 		return note(f.frames, source.InputNote, 0, flow.Note{Note: flow.NoteUnsubscribed, Subs: removed})
 	}
 	return nil
+}
+
+func (e *Engine) setExemplars(pl *plan.Plan) {
+	if e.opt.Metrics != nil {
+		e.opt.Metrics.SetExemplars(pl.Exemplars)
+	}
 }
 
 // newAdmin listens for a plan; nil if it wants none.

@@ -136,6 +136,9 @@ func (l *Lane) remind(now int64) {
 			continue
 		}
 		in.needAt = now
+		if in.need == source.RecoverResubscribe && l.specs[market.ChannelBook].Book.Snapshot == source.SnapshotHTTP {
+			in.need = source.RecoverRequest // the subscription was renewed, and no snapshot came by it
+		}
 		l.ask(in, in.need)
 	}
 }

@@ -237,6 +237,10 @@ func (l *Lane) Report(e *telemetry.Emitter, feed string, lag Backlog) {
 	}
 	e.Count(mLag, lag.Bytes, feed)
 	e.Value(mLagAge, lag.Age.Seconds(), feed)
+	var slowest map[market.Channel]*telemetry.Exemplar
+	if e.Exemplars {
+		slowest = l.slowest()
+	}
 	for ch := range maxChannels {
 		streams, recv := m.pub.streams[ch].Load(), m.pub.recv[ch].Load()
 		if streams == 0 && recv == 0 {
@@ -249,7 +253,7 @@ func (l *Lane) Report(e *telemetry.Emitter, feed string, lag Backlog) {
 			e.Value(mLast, float64(recv)/1e9, feed, name)
 		}
 		if h := m.pub.exchange[ch].Load(); h != nil {
-			e.Histogram(mExchange, h.Snapshot(), feed, name)
+			e.HistogramLike(mExchange, h.Snapshot(), slowest[market.Channel(ch)], feed, name)
 		}
 		e.Count(mMissing, m.missing[ch].Load(), feed, name)
 		e.Count(mDuplicates, m.duplicates[ch].Load(), feed, name)
@@ -290,6 +294,18 @@ func (l *Lane) Report(e *telemetry.Emitter, feed string, lag Backlog) {
 		e.Count(mChecksums, m.pub.checks[checkSumBad].Load(), feed, "bad")
 		e.Value(mCrossed, float64(c.Crossed.Load()), feed)
 	}
+}
+
+// slowest are the last records of those streams whose last record was the latest,
+// by channel: symbols are too many to be labels.
+func (l *Lane) slowest() map[market.Channel]*telemetry.Exemplar {
+	by := map[market.Channel]*telemetry.Exemplar{}
+	for _, s := range l.Streams(nil) {
+		if x := by[s.Channel]; s.Delay.Known && (x == nil || s.Delay.Last > x.Value) {
+			by[s.Channel] = &telemetry.Exemplar{Label: "symbol", Of: s.Symbol, Value: max(s.Delay.Last, 0), At: time.Unix(0, s.LastRecv)}
+		}
+	}
+	return by
 }
 
 // usualGaps are the causes that are shown at 0 as well, a bit each: a rate sees

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -100,6 +103,42 @@ func TestMetrics(t *testing.T) {
 	maps.DeleteFunc(counted, func(k string, _ float64) bool { return !strings.HasPrefix(k, "flow_records_total ") })
 	if !maps.Equal(kinds, counted) {
 		t.Errorf("counted %v, the journal holds %v", counted, kinds)
+	}
+}
+
+// TestExemplars: once they are asked for, a latency names the symbol whose last
+// record was the latest, in the formats that have exemplars.
+func TestExemplars(t *testing.T) {
+	b := newBench(t, nil)
+	b.subscribed(1, "AAA", "BBB")
+	at := func(symbol string, id int64, late time.Duration) {
+		b.frame(1, func(o *source.Out) {
+			o.Trade(&market.Trade{Header: market.Header{Instrument: o.Symbol([]byte(symbol)), Channel: market.ChannelTrades, Origin: market.OriginLive,
+				Ts: b.wall - int64(late), TsSend: market.None, Seq: id, PrevSeq: market.None}, ID: fmt.Append(nil, id), Price: dec("1"), Amount: dec("1"),
+				Side: market.SideBuy, FirstID: market.None, LastID: market.None})
+		})
+	}
+	at("AAA", 1, 20*time.Millisecond)
+	at("BBB", 1, 700*time.Millisecond)
+	at("AAA", 2, 10*time.Millisecond)
+	b.lane.Publish(b.wall)
+	r := telemetry.NewRegistry()
+	r.Add(func(e *telemetry.Emitter) { b.lane.Report(e, "test", flow.Backlog{}) })
+	scrape := func() string {
+		q := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		q.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
+		w := httptest.NewRecorder()
+		r.Handler().ServeHTTP(w, q)
+		return w.Body.String()
+	}
+	if got := scrape(); strings.Contains(got, "# {") {
+		t.Errorf("exemplars, which nobody asked for: %s", got)
+	}
+	r.SetExemplars(true)
+	got := scrape()
+	at0 := strings.Index(got, `marketprism_flow_exchange_latency_seconds_bucket{channel="trades",feed="test",le="1.0"} 3 # {symbol="BBB"} 0.7`)
+	if at0 < 0 || strings.Count(got, "# {") != 1 || !strings.HasSuffix(got, "# EOF\n") {
+		t.Errorf("%s", got)
 	}
 }
 

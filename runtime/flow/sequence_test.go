@@ -126,3 +126,27 @@ func TestNewestFirst(t *testing.T) {
 		t.Errorf("%d are missing", n)
 	}
 }
+
+// TestRenewedInVain: where a snapshot can be had by a request too, it is asked for
+// once the renewed subscription has not brought one.
+func TestRenewedInVain(t *testing.T) {
+	b := newBench(t, func(s *flow.Settings) {
+		s.Channels = []source.ChannelSpec{{Channel: market.ChannelBook, Markets: spot, Book: &source.BookRule{Snapshot: source.SnapshotHTTP,
+			Recovery: source.RecoverResubscribe, Sequence: source.Sequence{Kind: source.SequenceRange, Start: source.StartRange}}}}
+	})
+	b.frame(1, snapshot("btc", 10))
+	b.frame(1, delta("btc", 12, 12, "99", "")) // 11 is missing
+	b.frame(1, delta("btc", 13, 13, "98", ""))
+	b.timer(b.wall + 14*second)
+	if want := []string{"resubscribe book btc"}; !slices.Equal(b.asked, want) {
+		t.Fatalf("asked %q, want %q", b.asked, want)
+	}
+	b.timer(b.wall + 2*second)
+	if want := []string{"resubscribe book btc", "snapshot btc"}; !slices.Equal(b.asked, want) {
+		t.Errorf("asked %q, want %q", b.asked, want)
+	}
+	b.frame(0, snapshot("btc", 12))
+	if n := b.lane.Counts.BooksSynced.Load(); n != 1 {
+		t.Error("the snapshot mended nothing")
+	}
+}

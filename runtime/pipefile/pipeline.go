@@ -51,6 +51,7 @@ type Settings struct {
 	// TokenFile has the admin API's token; Hosts are names that its requests may use.
 	TokenFile string
 	Hosts     []string
+	Exemplars bool // in the metrics
 	Journal   Journal
 	Plugins   []Plugin // required_plugins, by name
 }

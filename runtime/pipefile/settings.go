@@ -21,6 +21,7 @@ var settingsSchema = schema.Attributes{
 	{Name: "listen", Type: schema.String, Default: "127.0.0.1:9464", Doc: "address of health, metrics and the admin API: host:port or unix:///path; none if empty"},
 	{Name: "token_file", Type: schema.String, Doc: "file with the admin API's bearer token, mode 0600"},
 	{Name: "hosts", Type: schema.Strings, Doc: "host names that admin requests may use, beside those of this machine"},
+	{Name: "exemplars", Type: schema.Bool, Default: false, Doc: "name the slowest symbol beside latencies in the metrics"},
 }
 
 var journalSchema = schema.Attributes{
@@ -66,6 +67,7 @@ func (p *parser) settings(blocks []*hclsyntax.Block) {
 	if s.TokenFile = d.values.String("token_file"); s.TokenFile != "" && !filepath.IsAbs(s.TokenFile) {
 		s.TokenFile = filepath.Join(p.dir, s.TokenFile)
 	}
+	s.Exemplars = d.values.Bool("exemplars")
 	s.Hosts = d.values.Strings("hosts")
 	for _, h := range s.Hosts {
 		if h == "" || strings.ContainsAny(h, ":/* ") && net.ParseIP(h) == nil {

@@ -26,10 +26,11 @@ func (b *builder) connections(f *Feed) {
 	byClass := map[string][]Subscription{}
 	var classes []string
 	add := func(c *Channel, symbol string) {
-		if !slices.Contains(classes, c.Class) {
-			classes = append(classes, c.Class)
+		class := c.Spec.EndpointClass(c.Config, symbol)
+		if !slices.Contains(classes, class) {
+			classes = append(classes, class)
 		}
-		byClass[c.Class] = append(byClass[c.Class], Subscription{c.Channel, symbol})
+		byClass[class] = append(byClass[class], Subscription{c.Channel, symbol})
 	}
 	channels := func(perMarket bool) []*Channel {
 		var cs []*Channel
@@ -138,7 +139,7 @@ func (b *builder) budget(f *Feed) {
 	for _, c := range f.Connections {
 		s.SubscribeFrames += c.Frames
 		if e := endpoint(f.Spec, c.Class); e != nil {
-			s.SubscribeSeconds = max(s.SubscribeSeconds, wait(c.Frames, e.Messages))
+			s.SubscribeSeconds = max(s.SubscribeSeconds, wait(c.Frames, e.Messages), wait(c.Frames, e.Subscribes))
 		}
 	}
 	if n := len(f.Connections); f.Standby && n > 0 {

@@ -43,7 +43,7 @@ func Build(p *pipefile.Pipeline, names Resolver) (*Plan, pipefile.Diagnostics) {
 	s := p.Settings
 	b := &builder{in: p, names: names, shares: map[*pipefile.Source][]*share{}, out: &Plan{
 		FormatVersion: FormatVersion, Pipeline: p.Name,
-		DataDir: s.DataDir, Latency: s.Latency, Listen: s.Listen, TokenFile: s.TokenFile, Hosts: s.Hosts, Sync: s.Journal.Sync,
+		DataDir: s.DataDir, Latency: s.Latency, Listen: s.Listen, TokenFile: s.TokenFile, Hosts: s.Hosts, Exemplars: s.Exemplars, Sync: s.Journal.Sync,
 		Feeds: []*Feed{}, Processors: []*Processor{}, Sinks: []*Sink{}, Processes: []Process{}, Journals: []Journal{},
 	}}
 	if u, err := url.Parse(s.Proxy); err == nil && s.Proxy != "" {
@@ -319,7 +319,7 @@ func (b *builder) variant(s *pipefile.Source, c *pipefile.Channel, f *Feed) (*Ch
 		if v.Problems.HasErrors() {
 			return nil, true
 		}
-		n.Transport, n.Class, n.PerMarket, n.Lossy, n.Kinds = v.Spec.Transport, v.Spec.EndpointClass(v.Config), v.Spec.PerMarket, v.Spec.Lossy, v.Spec.Kinds
+		n.Transport, n.Class, n.PerMarket, n.Lossy, n.Kinds = v.Spec.Transport, v.Spec.EndpointClass(v.Config, ""), v.Spec.PerMarket, v.Spec.Lossy, v.Spec.Kinds
 		n.Config, n.Shown, n.Spec = v.Config, v.Shown, v.Spec
 		if !b.login(s, n, f) {
 			return nil, true

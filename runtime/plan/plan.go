@@ -45,6 +45,7 @@ type Plan struct {
 	Listen        string           `json:"listen"`
 	TokenFile     string           `json:"token_file,omitempty"`
 	Hosts         []string         `json:"hosts,omitempty"`
+	Exemplars     bool             `json:"exemplars,omitempty"`
 	Proxy         string           `json:"proxy,omitempty"` // without its password
 	Sync          string           `json:"sync"`
 	Feeds         []*Feed          `json:"feeds"`

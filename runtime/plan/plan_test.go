@@ -286,6 +286,33 @@ func TestClasses(t *testing.T) {
 	}
 }
 
+// TestClassOfSymbol: a symbol may be at another class of endpoint than the others.
+func TestClassOfSymbol(t *testing.T) {
+	p, diags := buildTuned(func(m *source.Manifest) {
+		for i := range m.Channels {
+			m.Channels[i].ClassWhen = []source.ClassRule{{Symbol: "B*", Class: "other"}}
+		}
+		e := m.Markets[0].Endpoints[0]
+		e.Class = "other"
+		m.Markets[0].Endpoints = append(m.Markets[0].Endpoints, e)
+	}, `source "binance" "a" {
+  symbols = ["A-USDT", "B-USDT", "C-USDT"]
+  channel "trades" {}
+  channel "bbo" {}
+}
+`)
+	if p == nil {
+		t.Fatal(diags)
+	}
+	var got []string
+	for _, c := range p.Feeds[0].Connections {
+		got = append(got, fmt.Sprintf("%s%d", c.Class, len(c.Subscriptions)))
+	}
+	if d := cmp.Diff([]string{"4", "other2"}, got); d != "" {
+		t.Error(d)
+	}
+}
+
 // TestEngineView checks what the engine takes that JSON doesn't show.
 func TestEngineView(t *testing.T) {
 	src, err := os.ReadFile("testdata/markets.hcl")

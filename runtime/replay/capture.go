@@ -16,11 +16,11 @@ func OpenCapture(path string) (*Input, error) {
 	if err := r.Close(); err != nil {
 		return nil, err
 	}
-	m, err := market.ParseMarket(h.Market)
-	if err != nil {
-		m = market.MarketMixed // "futures": linear and inverse of one venue
+	m, called := market.MarketMixed, h.Market // "futures": linear and inverse of one venue
+	if known, err := market.ParseMarket(h.Market); err == nil {
+		m, called = known, ""
 	}
-	return &Input{Path: path, Venue: h.Venue, Market: m, events: func(yield func(*Event) error) error {
+	return &Input{Path: path, Venue: h.Venue, Market: m, Called: called, events: func(yield func(*Event) error) error {
 		r, err := capture.Open(path)
 		if err != nil {
 			return err

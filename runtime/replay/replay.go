@@ -33,6 +33,7 @@ type Input struct {
 	Path   string
 	Venue  string
 	Market market.Market
+	Called string // the market's name in a recording, where it is none of ours: "futures"
 	events func(yield func(*Event) error) error
 	timed  bool // timers are among the events
 }

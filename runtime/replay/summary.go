@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -39,7 +40,8 @@ type Summary struct {
 
 	rules  map[market.Market]source.BookRule
 	market map[string]market.Market // of a symbol, in a mixed recording
-	shared bool                     // several markets have one symbol
+	mixed  bool                     // several markets
+	shared bool                     // which have one symbol
 	buf    []byte
 }
 
@@ -105,8 +107,8 @@ type lastSum struct {
 }
 
 // NewSummary starts a summary of a venue's records.
-func NewSummary(m source.Manifest, mk market.Market) *Summary {
-	s := &Summary{Venue: m.Venue, Market: mk.String(), rules: map[market.Market]source.BookRule{}, market: map[string]market.Market{}}
+func NewSummary(m source.Manifest, in *Input) *Summary {
+	s := &Summary{Venue: m.Venue, Market: cmp.Or(in.Called, in.Market.String()), mixed: in.Market == market.MarketMixed, rules: map[market.Market]source.BookRule{}, market: map[string]market.Market{}}
 	for _, c := range m.Channels {
 		if c.Channel == market.ChannelBook && c.Book != nil {
 			for _, on := range c.Markets {
@@ -190,7 +192,7 @@ func (s *Summary) Add(v market.View, i *market.Instrument) {
 // symbol is the venue's own, in a mixed recording behind its market, until
 // Finish knows whether that is needed.
 func (s *Summary) symbol(v market.View, i *market.Instrument) string {
-	if k := v.Kind(); s.Market != market.MarketMixed.String() || k == market.KindInstrument {
+	if k := v.Kind(); !s.mixed || k == market.KindInstrument {
 		return i.Symbol
 	}
 	if m, ok := s.market[i.Symbol]; ok && m != i.Market {
@@ -275,7 +277,7 @@ func (s *Summary) last(t *lastSum, v market.View) {
 func (s *Summary) Finish() {
 	lasts := []map[string]*lastSum{s.BBO, s.Ticker, s.Candles, s.CandlesHistory, s.Funding, s.MarkPrice, s.IndexPrice, s.OpenInterest,
 		s.Liquidations, s.LongShortRatio}
-	if s.Market == market.MarketMixed.String() && !s.shared {
+	if s.mixed && !s.shared {
 		bare(s.Trades)
 		bare(s.AggTrades)
 		bare(s.TradesSnapshot)

@@ -64,20 +64,40 @@ func (k *Kind) stats() KindStats {
 	return s
 }
 
-// MarshalJSON names the outcomes, and gives quantiles for the histograms.
+// kindJSON is what the API says of a kind: the outcomes by name, quantiles for the
+// histograms.
+type kindJSON struct {
+	Kind     string            `json:"kind"`
+	Outcomes map[string]uint64 `json:"outcomes"`
+	TakenUp  uint64            `json:"taken_up"`
+	Ran      uint64            `json:"ran"`
+	WaitP50  time.Duration     `json:"wait_p50_ns"`
+	WaitP99  time.Duration     `json:"wait_p99_ns"`
+	RunP50   time.Duration     `json:"run_p50_ns"`
+	RunP99   time.Duration     `json:"run_p99_ns"`
+}
+
+// MarshalJSON writes kindJSON.
 func (k KindStats) MarshalJSON() ([]byte, error) {
-	out := make(map[string]uint64, outcomes)
+	j := kindJSON{k.Kind, make(map[string]uint64, outcomes), k.Wait.Count, k.Run.Count,
+		k.Wait.Quantile(0.5), k.Wait.Quantile(0.99), k.Run.Quantile(0.5), k.Run.Quantile(0.99)}
 	for o, n := range k.Outcomes {
-		out[Outcome(o).String()] = n
+		j.Outcomes[Outcome(o).String()] = n
 	}
-	return json.Marshal(struct {
-		Kind     string            `json:"kind"`
-		Outcomes map[string]uint64 `json:"outcomes"`
-		WaitP50  time.Duration     `json:"wait_p50_ns"`
-		WaitP99  time.Duration     `json:"wait_p99_ns"`
-		RunP50   time.Duration     `json:"run_p50_ns"`
-		RunP99   time.Duration     `json:"run_p99_ns"`
-	}{k.Kind, out, k.Wait.Quantile(0.5), k.Wait.Quantile(0.99), k.Run.Quantile(0.5), k.Run.Quantile(0.99)})
+	return json.Marshal(j)
+}
+
+// UnmarshalJSON reads kindJSON; of the histograms it has the counts alone.
+func (k *KindStats) UnmarshalJSON(b []byte) error {
+	var j kindJSON
+	if err := json.Unmarshal(b, &j); err != nil {
+		return err
+	}
+	*k = KindStats{Kind: j.Kind, Wait: &telemetry.Snapshot{Count: j.TakenUp}, Run: &telemetry.Snapshot{Count: j.Ran}}
+	for o := range k.Outcomes {
+		k.Outcomes[o] = j.Outcomes[Outcome(o).String()]
+	}
+	return nil
 }
 
 // Stats describes the kind's tasks up to now.

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -19,31 +21,53 @@ import (
 type Reporter func(*Emitter)
 
 // Emitter takes values.
-type Emitter struct{ emit func(sample) }
+type Emitter struct {
+	Exemplars bool // they are asked for
+	emit      func(sample)
+}
 
 type sample struct {
 	desc   *Desc
 	value  float64
 	hist   *Snapshot
+	ex     *Exemplar
 	labels []string
+}
+
+// Exemplar is one of the observations that a histogram counts, and whose it was:
+// what is no label, since there are too many of it.
+type Exemplar struct {
+	Label, Of string
+	Value     time.Duration
+	At        time.Time
 }
 
 // Value gives a counter's or gauge's value; labels are the values of d's labels,
 // in their order.
-func (e *Emitter) Value(d *Desc, v float64, labels ...string) { e.emit(sample{d, v, nil, labels}) }
+func (e *Emitter) Value(d *Desc, v float64, labels ...string) {
+	e.emit(sample{desc: d, value: v, labels: labels})
+}
 
 // Count gives a counter's or gauge's value.
 func (e *Emitter) Count(d *Desc, v uint64, labels ...string) {
-	e.emit(sample{d, float64(v), nil, labels})
+	e.emit(sample{desc: d, value: float64(v), labels: labels})
 }
 
 // Histogram gives a histogram.
-func (e *Emitter) Histogram(d *Desc, s *Snapshot, labels ...string) { e.emit(sample{d, 0, s, labels}) }
+func (e *Emitter) Histogram(d *Desc, s *Snapshot, labels ...string) {
+	e.emit(sample{desc: d, hist: s, labels: labels})
+}
+
+// HistogramLike gives a histogram with an exemplar, or without if that is nil.
+func (e *Emitter) HistogramLike(d *Desc, s *Snapshot, ex *Exemplar, labels ...string) {
+	e.emit(sample{desc: d, hist: s, ex: ex, labels: labels})
+}
 
 // Registry collects reporters. It answers scrapes in the text format, with
 // classic buckets, and in the protobuf format with native ones beside them.
 type Registry struct {
-	prom *prometheus.Registry
+	prom      *prometheus.Registry
+	exemplars atomic.Bool
 
 	mu        sync.Mutex
 	reporters map[int]Reporter
@@ -56,6 +80,10 @@ func NewRegistry() *Registry {
 	r.prom.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), unchecked{r})
 	return r
 }
+
+// SetExemplars says whether histograms have exemplars. They are off at first:
+// they make answers larger, and few look at them.
+func (r *Registry) SetExemplars(on bool) { r.exemplars.Store(on) }
 
 // Add adds a reporter; the returned function removes it.
 func (r *Registry) Add(rep Reporter) (remove func()) {
@@ -79,7 +107,7 @@ func (r *Registry) each(emit func(sample)) {
 	}
 	r.mu.Unlock()
 	for _, rep := range reps {
-		rep(&Emitter{emit})
+		rep(&Emitter{r.exemplars.Load(), emit})
 	}
 }
 
@@ -100,7 +128,15 @@ func (r *Registry) Values() (vs []Value) {
 // Handler serves the metrics. A metric that can't be collected is left out and
 // said in the answer's log; the others are served.
 func (r *Registry) Handler() http.Handler {
-	return promhttp.HandlerFor(r.prom, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+	plain := promhttp.HandlerFor(r.prom, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+	open := promhttp.HandlerFor(r.prom, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, EnableOpenMetrics: true})
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if r.exemplars.Load() { // of the text formats OpenMetrics alone has them
+			open.ServeHTTP(w, q)
+			return
+		}
+		plain.ServeHTTP(w, q)
+	})
 }
 
 // unchecked turns samples into Prometheus metrics; it describes none ahead,
@@ -116,9 +152,17 @@ func (u unchecked) Collect(ch chan<- prometheus.Metric) {
 		case len(s.labels) != len(s.desc.Labels):
 			ch <- prometheus.NewInvalidMetric(d, fmt.Errorf("telemetry: %s: %d values for %d labels", s.desc.Name, len(s.labels), len(s.desc.Labels)))
 		case s.desc.Type == Hist:
-			if s.hist != nil {
-				ch <- histMetric{s, d}
+			if s.hist == nil {
+				return
 			}
+			var m prometheus.Metric = histMetric{s, d}
+			if s.ex != nil {
+				x := prometheus.Exemplar{Value: s.ex.Value.Seconds(), Labels: prometheus.Labels{s.ex.Label: s.ex.Of}, Timestamp: s.ex.At}
+				if with, err := prometheus.NewMetricWithExemplars(m, x); err == nil { // else the name is too long for one
+					m = with
+				}
+			}
+			ch <- m
 		default:
 			t := prometheus.CounterValue
 			if s.desc.Type == Gauge {

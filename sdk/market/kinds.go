@@ -182,8 +182,8 @@ func (o Origin) String() string { return originNames.name(int(o)) }
 // Flags qualify a record.
 type Flags uint16
 
-// The flags. Those from FlagApplied on are set by the runtime's book engine on
-// book records that it judged; plugins leave them unset.
+// The flags. Those from FlagApplied to FlagCrossed are set by the runtime's book
+// engine on book records that it judged; plugins leave them unset.
 const (
 	FlagTsEstimated Flags = 1 << iota // Ts is the receive time: the venue gave none
 	FlagReset                         // the venue starts the book anew with this record
@@ -198,6 +198,7 @@ const (
 	FlagChecksumOK                    // the venue's checksum was computed and agrees
 	FlagChecksumBad                   // the venue's checksum was computed and differs
 	FlagCrossed                       // best bid >= best ask after this record
+	FlagQuoteAmount                   // the amount is in the quote currency, other than the instrument's trades
 )
 
 // FlagsRuntime are the flags that only the runtime may set.

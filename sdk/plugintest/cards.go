@@ -40,7 +40,7 @@ var cards = []card{
 	{"01", "handshake", both[:1], nil, playHandshake},
 	{"02", "channels", nil, nil, playChannels},
 	{"03", "reconnect", both, nil, playReconnect},
-	{"04", "gap", both, nil, playGap},
+	{"04", "gap", both, needsTwo, playGap},
 	{"05", "duplicate", both[:1], nil, playDuplicate},
 	{"06", "malformed", both, nil, playMalformed},
 	{"07", "oversized", both[:1], nil, playOversized},
@@ -144,6 +144,14 @@ func (b *bench) synced() {
 			})
 		})
 	}
+}
+
+// needsTwo: a fault of one symbol must leave another alone.
+func needsTwo(b *bench) string {
+	if len(b.cfg.Symbols) < 2 {
+		return b.man.Venue + " has one symbol on " + b.cfg.Market.String()
+	}
+	return ""
 }
 
 // 04: missing frames are a quality record; the book that broke is made anew and
@@ -339,8 +347,8 @@ func playStale(b *bench) {
 }
 
 func needsHTTPSnapshot(b *bench) string {
-	if r := b.channel(book).Book; r == nil || r.Snapshot != source.SnapshotHTTP {
-		return b.man.Venue + "'s books need no requests"
+	if r := b.channel(book).Book; r == nil || r.Snapshot != source.SnapshotHTTP || r.Recovery == source.RecoverResubscribe {
+		return b.man.Venue + "'s books are mended without requests"
 	}
 	return ""
 }

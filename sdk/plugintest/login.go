@@ -61,11 +61,14 @@ func playLogin(b *bench) {
 	c, hcl := b.loggedIn()
 	u, _ := emulator.Credentials(b.cfg.Options.Venue)
 	b.emulate(nil)
-	file := filepath.Join(b.TempDir(), "secret")
-	if err := os.WriteFile(file, []byte(u.Secret), 0o600); err != nil {
-		b.Fatal(err)
+	b.block = fmt.Sprintf("  credentials {\n    key = %q\n", u.Key)
+	if u.Secret != "" {
+		file := filepath.Join(b.TempDir(), "secret")
+		if err := os.WriteFile(file, []byte(u.Secret), 0o600); err != nil {
+			b.Fatal(err)
+		}
+		b.block += fmt.Sprintf("    secret_file = %q\n", file)
 	}
-	b.block = fmt.Sprintf("  credentials {\n    key = %q\n    secret_file = %q\n", u.Key, file)
 	if u.Passphrase != "" {
 		b.block += fmt.Sprintf("    passphrase = %q\n", u.Passphrase)
 	}
@@ -91,9 +94,9 @@ func playLogin(b *bench) {
 			return err
 		}
 		text, err := os.ReadFile(path)
-		for _, secret := range []string{u.Key, u.Secret, u.Passphrase} {
+		for _, secret := range []string{u.Key, u.Secret, u.Passphrase, u.Grants} {
 			if secret != "" && bytes.Contains(text, []byte(secret)) {
-				b.Errorf("%s has the credentials in it", path)
+				b.Errorf("%s has the credentials in it, or what was granted for them", path)
 			}
 		}
 		if m := madeOfSecrets.Find(text); m != nil {

@@ -2,6 +2,7 @@ package plugintest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,10 +45,12 @@ type Record struct {
 	Detail  string `json:"detail"`
 }
 
+// id is a trade's number in the emulator's ledger: its id, or where the venue's
+// ids are no numbers, what it numbers trades with.
 func (r *Record) id() int64 {
 	n, err := strconv.ParseInt(r.ID, 10, 64)
 	if err != nil {
-		return -1
+		return cmp.Or(r.Seq, -1)
 	}
 	return n
 }

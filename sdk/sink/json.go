@@ -49,9 +49,13 @@ func AppendJSON(b []byte, v market.View, i *market.Instrument) []byte {
 			b = append(base.AppendTrimmed(b), '"')
 		}
 	}
-	if i.AmountUnit != market.UnitUnknown && (k == market.KindTrade || k == market.KindOpenInterest || k == market.KindLiquidation) {
+	unit := i.AmountUnit
+	if v.Flags()&market.FlagQuoteAmount != 0 {
+		unit = market.UnitQuote
+	}
+	if unit != market.UnitUnknown && (k == market.KindTrade || k == market.KindOpenInterest || k == market.KindLiquidation) {
 		b = append(b, `,"amount_unit":"`...)
-		b = append(append(b, i.AmountUnit.String()...), '"')
+		b = append(append(b, unit.String()...), '"')
 	}
 	b = append(b, `,"key":"`...)
 	b = appendHex(b, v.Key())

@@ -30,6 +30,13 @@ func TestAppendJSON(t *testing.T) {
 	if got := string(AppendJSON(nil, market.View(bk.AppendTo(nil)), i)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+	liq := market.Liquidation{Header: h, Price: market.MustDecimal("2"), Amount: market.MustDecimal("3"), Side: market.SideSell}
+	liq.Flags = market.FlagLossy | market.FlagQuoteAmount
+	want = `{"kind":"liquidation","venue":"binance","market":"linear","symbol":"BTC\"USDT","instrument":"BTC-USDT-PERP","ts":5,"ts_recv":6,"seq":7,` +
+		`"lossy":true,"price":"2","amount":"3","side":"sell","amount_unit":"quote","key":"00000000000000ff","pos":64,"index":0}`
+	if got := string(AppendJSON(nil, market.View(liq.AppendTo(nil)), i)); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
 	buf := make([]byte, 0, 1024)
 	rec := market.View(bk.AppendTo(nil))
 	if n := testing.AllocsPerRun(100, func() { buf = AppendJSON(buf[:0], rec, i) }); n != 0 {

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"path"
 	"time"
 
 	"github.com/marketprism/marketprism/sdk/market"
@@ -44,6 +45,7 @@ type Endpoint struct {
 	Alternates       []string      `json:"alternates,omitempty"`
 	MaxSubscriptions int           `json:"max_subscriptions"`          // per connection
 	Messages         Rate          `json:"messages"`                   // sent per connection
+	Subscribes       Rate          `json:"subscribes,omitzero"`        // of those, what subscribes or unsubscribes, where that has a limit of its own
 	MaxFrameSent     int           `json:"max_frame_sent,omitempty"`   // bytes
 	MaxFrame         int           `json:"max_frame,omitempty"`        // bytes received, 16 MiB if 0
 	MaxAge           time.Duration `json:"max_age,omitempty"`          // the venue closes after
@@ -122,18 +124,24 @@ type ChannelSpec struct {
 	Sequence   SequenceKind      `json:"sequence,omitempty"`    // of other channels: trades by id, increment or (first_id to id) range
 }
 
-// ClassRule moves a channel to another class of endpoint where an attribute has a value.
+// ClassRule moves a channel to another class of endpoint where an attribute has
+// a value, or for the symbols that a glob matches.
 type ClassRule struct {
-	Attribute string `json:"attribute"`
-	Value     any    `json:"value"` // string or bool
+	Attribute string `json:"attribute,omitempty"`
+	Value     any    `json:"value,omitempty"`  // string or bool
+	Symbol    string `json:"symbol,omitempty"` // a glob over native symbols as path.Match has it, in place of an attribute
 	Class     string `json:"class"`
 }
 
-// EndpointClass is the class of endpoint that carries the channel when it is
-// configured so.
-func (c *ChannelSpec) EndpointClass(config schema.Values) string {
+// EndpointClass is the class of endpoint that carries a symbol's channel when it
+// is configured so.
+func (c *ChannelSpec) EndpointClass(config schema.Values, symbol string) string {
 	for _, r := range c.ClassWhen {
-		if config[r.Attribute] == r.Value {
+		applies := config[r.Attribute] == r.Value
+		if r.Symbol != "" {
+			applies, _ = path.Match(r.Symbol, symbol) // a glob that is none matches nothing
+		}
+		if applies {
 			return r.Class
 		}
 	}
@@ -163,7 +171,9 @@ const (
 	SequenceIncrement SequenceKind = "increment" // last == L+1
 )
 
-// SequenceStart is how the first update after an HTTP snapshot S is found.
+// SequenceStart is how the first update after a snapshot S is found that comes
+// beside the updates: by a request, or in the stream behind some of them
+// (SnapshotInBand). Until it comes they are held.
 type SequenceStart string
 
 // The ways to start.

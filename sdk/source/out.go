@@ -333,6 +333,11 @@ func (o *Out) signal(k SignalKind, id market.InstrumentID, text []byte) {
 	o.buf = AppendSignal(o.buf, k, o.in.Conn, id, o.in.Pos, text)
 }
 
+// TokenOldest is the token of an answer that doesn't say what it is to: the frame
+// that has waited longest for one on its connection, where a venue answers in the
+// order of requests.
+const TokenOldest = "the oldest"
+
 // Subscribed says that the venue acknowledged the frame with this token.
 func (o *Out) Subscribed(token []byte) { o.signal(SignalSubscribed, 0, token) }
 

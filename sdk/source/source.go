@@ -100,7 +100,8 @@ type Input struct {
 type SessionRequest struct {
 	Market        market.Market
 	Class         string // of endpoint
-	Endpoint      string // the URL chosen among the manifest's
+	Endpoint      string // the URL chosen among the manifest's, or the user's in place of it
+	Base          string // base URL of requests, chosen among the manifest's HTTP endpoints
 	Subscriptions []Subscription
 	Config        schema.Values
 	Replies       []Reply // to the script's Request steps so far, in order

@@ -19,6 +19,7 @@ type decoder struct {
 
 	bids, asks []market.Level
 	symbol     []byte // one that had to be put together
+	text       []byte // of a trade's id
 }
 
 // maxCatalogue bounds a response; the spot catalogue is the largest.
@@ -46,7 +47,12 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 			return fmt.Errorf("binance: response to %s: %w", in.URL, err)
 		}
 	case source.InputBinary:
-		return fmt.Errorf("binance: a binary frame of %d bytes where the venue sends text", len(in.Data))
+		if d.market == market.MarketLinear || d.market == market.MarketInverse {
+			return fmt.Errorf("binance: a binary frame of %d bytes where the venue sends text", len(in.Data))
+		}
+		if err := d.binary(in.Data, out); err != nil {
+			return fmt.Errorf("binance: frame: %w", err)
+		}
 	}
 	return nil
 }

@@ -2,7 +2,8 @@
 // futures, and Binance.US, which speaks the same protocol.
 //
 // manifest.go holds what the venue is, session.go what is sent to it, decode.go
-// what it sends, instruments.go its names and catalogues.
+// what it sends, sbe.go what it sends in binary to holders of a key,
+// instruments.go its names and catalogues.
 package binance
 
 import (
@@ -27,7 +28,7 @@ func New() source.Source {
 			{
 				Market: market.MarketSpot,
 				Endpoints: []source.Endpoint{spotEndpoint("wss://stream.binance.com:9443/stream",
-					"wss://stream.binance.com:443/stream", "wss://data-stream.binance.vision/stream")},
+					"wss://stream.binance.com:443/stream", "wss://data-stream.binance.vision/stream"), sbeEndpoint()},
 				HTTP:     []string{"https://api.binance.com", "https://api-gcp.binance.com", "https://data-api.binance.vision"},
 				Weight:   weight(6000),
 				Connects: source.Rate{N: 300, Per: 5 * time.Minute},
@@ -50,11 +51,13 @@ func New() source.Source {
 				Connects:  source.Rate{N: 300, Per: 5 * time.Minute},
 			},
 		},
-		Channels:   append(spotChannels(), futuresChannels()...),
+		Channels:   append(spotChannels(true), futuresChannels()...),
 		Attributes: sourceAttributes,
 		Docs: []source.Doc{
 			{URL: "https://github.com/binance/binance-spot-api-docs/blob/a5e0bc3/web-socket-streams.md", Date: "2026-11-23", For: "spot streams, limits, heartbeat, book rule, serverShutdown"},
 			{URL: "https://github.com/binance/binance-spot-api-docs/blob/a5e0bc3/rest-api.md", Date: "2026-11-23", For: "spot requests and weights"},
+			{URL: "https://github.com/binance/binance-spot-api-docs/blob/a5e0bc3/sbe-market-data-streams.md", Date: "2026-11-23", For: "SBE streams, their key, limits and speeds"},
+			{URL: "https://github.com/binance/binance-spot-api-docs/blob/a5e0bc3/sbe/schemas/stream_1_0.xml", Date: "2026-11-23", For: "messages of the SBE streams"},
 			{URL: "https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams", Date: "2026-11-23", For: "USD-M streams, limits, heartbeat, book rule"},
 			{URL: "https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams/Important-WebSocket-Change-Notice", Date: "2026-11-23", For: "USD-M stream paths /public and /market"},
 			{URL: "https://developers.binance.com/docs/derivatives/coin-margined-futures/websocket-market-streams", Date: "2026-11-23", For: "COIN-M streams, limits, heartbeat, book rule"},
@@ -73,7 +76,7 @@ func NewUS() source.Source {
 			Weight:    weight(1200),
 			Connects:  source.Rate{N: 300, Per: 5 * time.Minute},
 		}},
-		Channels:   spotChannels(),
+		Channels:   spotChannels(false),
 		Attributes: sourceAttributes,
 		Docs: []source.Doc{
 			{URL: "https://docs.binance.us/", Date: "2026-11-23", For: "endpoints, request weight; the rest is Binance spot's"},
@@ -84,10 +87,12 @@ func NewUS() source.Source {
 // Describe returns the manifest.
 func (p *plugin) Describe() source.Manifest { return p.manifest }
 
-// The classes of USD-M endpoints: high-frequency data has a path of its own.
+// The classes of USD-M endpoints: high-frequency data has a path of its own. Spot
+// has the SBE streams beside those in JSON.
 const (
 	classPublic = "public"
 	classMarket = "market"
+	classSBE    = "sbe"
 )
 
 func weight(n int) source.WeightLimit {
@@ -103,6 +108,15 @@ func spotEndpoint(url string, alternates ...string) source.Endpoint {
 		MaxAge:           24 * time.Hour,
 		Heartbeat:        source.Heartbeat{Kind: source.HeartbeatServer, Every: 20 * time.Second, Timeout: time.Minute},
 	}
+}
+
+// sbeEndpoint has the limits of the streams in JSON. A key is shown, and nothing
+// is signed; the venue wants it to be of the kind Ed25519.
+func sbeEndpoint() source.Endpoint {
+	e := spotEndpoint("wss://stream-sbe.binance.com:9443/stream", "wss://stream-sbe.binance.com/stream")
+	e.Class = classSBE
+	e.Login = &source.Login{For: "API keys of the kind Ed25519"}
+	return e
 }
 
 func futuresEndpoint(class, url string) source.Endpoint {
@@ -134,6 +148,18 @@ func candleAttributes(allowed []string) schema.Attributes {
 	return schema.Attributes{{Name: "intervals", Type: schema.Strings, Default: []string{"1m"}, Allowed: allowed, Doc: "lengths of the candles"}}
 }
 
+// Feeds of spot.
+const (
+	feedJSON = "json"
+	feedSBE  = "sbe"
+)
+
+// withSBE lets a channel choose the SBE streams.
+func withSBE(c *source.ChannelSpec, doc string) {
+	c.Attributes = append(c.Attributes, schema.Attribute{Name: "feed", Type: schema.String, Default: feedJSON, Allowed: []string{feedJSON, feedSBE}, Doc: doc})
+	c.ClassWhen = []source.ClassRule{{Attribute: "feed", Value: feedSBE, Class: classSBE}}
+}
+
 func bookAttributes(maxDepth int64, speeds ...string) schema.Attributes {
 	return schema.Attributes{
 		{Name: "speed", Type: schema.String, Default: "100ms", Allowed: speeds, Doc: "how often the venue sends changes"},
@@ -146,7 +172,8 @@ func channel(c market.Channel, ms []market.Market, k market.Kind) source.Channel
 	return source.ChannelSpec{Channel: c, Markets: ms, Kinds: []market.Kind{k}, Transport: source.Stream}
 }
 
-func spotChannels() []source.ChannelSpec {
+// spotChannels are those of both venues; with sbe some can be had in binary.
+func spotChannels(sbe bool) []source.ChannelSpec {
 	trades := channel(market.ChannelTrades, spotOnly, market.KindTrade)
 	trades.Attributes = schema.Attributes{aggregateAttribute}
 	trades.Sequence, trades.Weight = source.SequenceIncrement, 25
@@ -161,8 +188,13 @@ func spotChannels() []source.ChannelSpec {
 	candles.Attributes = candleAttributes(intervals)
 	instruments := channel(market.ChannelInstruments, spotOnly, market.KindInstrument)
 	instruments.Transport, instruments.PollEvery, instruments.PerMarket, instruments.Weight = source.Poll, time.Hour, true, 20
-	return []source.ChannelSpec{trades, book,
-		channel(market.ChannelBBO, spotOnly, market.KindBBO),
+	bbo := channel(market.ChannelBBO, spotOnly, market.KindBBO)
+	if sbe {
+		withSBE(&trades, "json, or with a key sbe: in binary, single trades alone")
+		withSBE(&book, "json, or with a key sbe: in binary, each 20 ms whatever speed is")
+		withSBE(&bbo, "json, or with a key sbe: in binary with the time of the event; under load the venue leaves out what is outdated")
+	}
+	return []source.ChannelSpec{trades, book, bbo,
 		channel(market.ChannelTicker, spotOnly, market.KindTicker),
 		candles, instruments}
 }

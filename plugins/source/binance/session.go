@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -18,6 +19,11 @@ func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
 	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
 	if err != nil {
 		return source.Script{}, err
+	}
+	if r.Class == classSBE {
+		return source.Script{Steps: []source.Step{
+			{Dial: &source.Dial{URL: r.Endpoint, Header: map[string]string{"X-MBX-APIKEY": "${key}"}, Sign: &source.Sign{Scheme: source.SchemeKey}}},
+			{Subscribe: subscribe}}}, nil
 	}
 	address := r.Endpoint
 	if r.Market == market.MarketSpot && r.Config.String("time_unit") == "us" {
@@ -88,6 +94,9 @@ func frame(method string, params []string, subs []int) source.Frame {
 // streams are the names of the streams that carry a subscription.
 func streams(m market.Market, sub source.Subscription) ([]string, error) {
 	symbol := strings.ToLower(sub.Symbol)
+	if sub.Config.String("feed") == feedSBE {
+		return sbeStream(symbol, sub)
+	}
 	switch sub.Channel {
 	case market.ChannelTrades:
 		if sub.Config.Bool("aggregate") {
@@ -130,6 +139,21 @@ func streams(m market.Market, sub source.Subscription) ([]string, error) {
 		return []string{symbol + "@forceOrder"}, nil
 	}
 	return nil, fmt.Errorf("binance: channel %s of %s is no stream", sub.Channel, sub.Symbol)
+}
+
+// sbeStream is like streams, of the SBE streams.
+func sbeStream(symbol string, sub source.Subscription) ([]string, error) {
+	switch {
+	case sub.Channel == market.ChannelTrades && sub.Config.Bool("aggregate"):
+		return nil, fault.Errorf(fault.Stop, "binance: %s: the SBE streams have no aggregate trades: leave out aggregate, or give feed the value %q", sub.Symbol, feedJSON)
+	case sub.Channel == market.ChannelTrades:
+		return []string{symbol + "@trade"}, nil
+	case sub.Channel == market.ChannelBook:
+		return []string{symbol + "@depth"}, nil
+	case sub.Channel == market.ChannelBBO:
+		return []string{symbol + "@bestBidAsk"}, nil
+	}
+	return nil, fmt.Errorf("binance: channel %s of %s is no SBE stream", sub.Channel, sub.Symbol)
 }
 
 // api is the path of a market's requests.

@@ -2,6 +2,7 @@ package coinbase
 
 import (
 	"fmt"
+	"regexp"
 
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
@@ -31,6 +32,7 @@ func (d *decoder) exchange(kind []byte, out *source.Out) error {
 	case "status":
 		err = d.member("products", out, (*decoder).instrument)
 	case "subscriptions":
+		out.Ready(loginToken)
 		out.Subscribed([]byte(answer))
 		d.rest()
 	case "heartbeat", "received", "open", "done", "change", "activate": // orders have no record
@@ -124,6 +126,7 @@ func (d *decoder) change() error {
 
 // refusal decodes {"type":"error","message":"Failed to subscribe","reason":"X is not a valid product"},
 // which both feeds send. It answers the oldest request that has no answer yet.
+// One that doesn't speak of the login says that there was no fault in that.
 func (d *decoder) refusal(out *source.Out) error {
 	c := &d.c
 	var message, reason []byte
@@ -140,6 +143,16 @@ func (d *decoder) refusal(out *source.Out) error {
 	if err := c.End(); err != nil {
 		return err
 	}
-	out.Rejected([]byte(answer), fmt.Appendf(nil, "%.200s: %.300s", message, reason))
+	token, text := []byte(answer), fmt.Appendf(nil, "%.200s: %.300s", message, reason)
+	if authentication.Match(text) {
+		token = []byte(loginToken)
+	} else {
+		out.Ready(loginToken)
+	}
+	out.Rejected(token, text)
 	return nil
 }
+
+// authentication finds "Authentication Failed", "authentication failure" and
+// "level2, level3, and full channels now require authentication".
+var authentication = regexp.MustCompile(`(?i)\bauthentication\b`)

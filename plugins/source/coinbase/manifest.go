@@ -35,7 +35,7 @@ func New() source.Source {
 		Venue: "coinbase", Title: "Coinbase", Version: "0.1.0", Revision: 1,
 		Markets: []source.MarketSpec{
 			spec(market.MarketSpot, endpoint(classAdvanced, advanced), endpoint(classBook, advanced),
-				endpoint(classExchange, exchange), endpoint(classLogin, direct)),
+				endpoint(classExchange, exchange), login(direct, exchange)),
 			spec(market.MarketLinear, endpoint(classAdvanced, advanced), endpoint(classBook, advanced)),
 		},
 		Channels: channels(),
@@ -44,6 +44,7 @@ func New() source.Source {
 			{URL: "https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-overview", Date: "2026-11-23", For: "endpoint, subscribing within 5 s, sequence_num"},
 			{URL: "https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-channels", Date: "2026-11-23", For: "channels, heartbeats, what is closed in silence"},
 			{URL: "https://docs.cdp.coinbase.com/exchange/websocket-feed/overview", Date: "2026-11-23", For: "the Exchange's endpoints, subscribing within 5 s"},
+			{URL: "https://docs.cdp.coinbase.com/exchange/websocket-feed/authentication", Date: "2026-11-23", For: "login in the subscription: full, level2, level3, user"},
 			{URL: "https://docs.cdp.coinbase.com/exchange/websocket-feed/channels", Date: "2026-11-23", For: "the Exchange's channels and which need a login"},
 			{URL: "https://docs.cdp.coinbase.com/exchange/websocket-feed/rate-limits", Date: "2026-11-23", For: "the Exchange's limits: 8 requests a second, 100 messages a second, 10 subscriptions of a product's channel"},
 			{URL: "https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/rest-api", Date: "2026-11-23", For: "products, their funding and open interest; 10 public requests a second by address"},
@@ -94,6 +95,15 @@ func endpoint(class, url string) source.Endpoint {
 	case classExchange, classLogin:
 		e.Messages.N = 100
 	}
+	return e
+}
+
+// login is the class of the feeds that need one. The venue recommends its public
+// address where the direct one fails; both ask for the same login.
+func login(url, failover string) source.Endpoint {
+	e := endpoint(classLogin, url)
+	e.Alternates = []string{failover}
+	e.Login = &source.Login{Secret: true, Passphrase: true, Scheme: source.SchemeHMACSHA256, Form: source.SecretBase64, For: "API keys of Coinbase Exchange, not of Advanced Trade"}
 	return e
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
@@ -14,7 +15,13 @@ import (
 // in their order, on the connection that it came by.
 const answer = "answer"
 
+// loginToken is what a session of the feeds that need a login waits for: an
+// answer to the first request that isn't a refusal of the login.
+const loginToken = "login"
+
 // Session dials and subscribes, heartbeats first: what is silent the venue closes.
+// Where each request signs in by itself, the first one shows whether the venue
+// takes the credentials: the others are sent if it does.
 func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
 	frames, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
 	if err != nil {
@@ -23,7 +30,12 @@ func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
 	if r.Class == classAdvanced || r.Class == classBook {
 		frames = append([]source.Frame{{Data: `{"type":"subscribe","channel":"heartbeats"}`, Token: answer}}, frames...)
 	}
-	return source.Script{Steps: []source.Step{{Dial: &source.Dial{URL: r.Endpoint}}, {Subscribe: frames}}}, nil
+	steps := []source.Step{{Dial: &source.Dial{URL: r.Endpoint}}}
+	if r.Class == classLogin && len(frames) > 0 {
+		steps = append(steps, source.Step{Subscribe: frames[:1]}, source.Step{Await: &source.Await{Token: loginToken, Timeout: 10 * time.Second}})
+		frames = frames[1:]
+	}
+	return source.Script{Steps: append(steps, source.Step{Subscribe: frames})}, nil
 }
 
 // Frames renders one request for each channel of a product: what the venue
@@ -50,7 +62,8 @@ func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
 			f.Data = op + string(product) + `,"channels":["` + channel + `","heartbeat"]`
 			if feed == feedFull || feed == feedLogin {
 				f.Data += `,"key":"${key}","passphrase":"${passphrase}","timestamp":"${timestamp}","signature":"${signature}"`
-				f.Sign = &source.Sign{Scheme: "hmac-sha256", Payload: "${timestamp}GET/users/self/verify"}
+				f.Sign = &source.Sign{Scheme: source.SchemeHMACSHA256, Secret: source.SecretBase64, Payload: "${timestamp}GET/users/self/verify",
+					Timestamp: source.TimeSeconds, Encoding: source.EncodingBase64}
 			}
 			f.Data += "}"
 		}

@@ -84,9 +84,14 @@ func TestManifest(t *testing.T) {
 func TestLogin(t *testing.T) {
 	e := emulator.Start(t, emulator.Options{Venue: "coinbase", Rate: 200})
 	for _, s := range []source.Subscription{sub(market.ChannelBook, "BTC-USD", "feed", feedLogin), sub(market.ChannelTrades, "BTC-USD", "feed", feedFull)} {
-		steps := oracle.Session(t, New(), source.SessionRequest{Market: market.MarketSpot, Class: classLogin, Endpoint: e.URL(), Subscriptions: []source.Subscription{s}}, 2)
+		steps := oracle.Session(t, New(), source.SessionRequest{Market: market.MarketSpot, Class: classLogin, Endpoint: e.URL(), Subscriptions: []source.Subscription{s}}, 4)
+		if len(steps[1].Subscribe) != 1 || steps[2].Await == nil || len(steps[3].Subscribe) != 0 {
+			t.Fatalf("%+v", steps)
+		}
 		w := oracle.Dial(t, New(), market.MarketSpot, steps[0].Dial.URL)
 		f := steps[1].Subscribe[0]
+		w.Send(t, `{"type":"subscribe","product_ids":["BTC-USD"],"channels":["level2"]}`)
+		w.UntilSignal(t, "the refusal without a login", source.SignalRejected, loginToken+"\x00Failed to subscribe: level2, level3, and full")
 		for _, secret := range []string{"d3Jvbmc=", emulator.CoinbaseSecret} {
 			now := strconv.FormatInt(time.Now().Unix(), 10)
 			key, _ := base64.StdEncoding.DecodeString(secret)
@@ -94,13 +99,11 @@ func TestLogin(t *testing.T) {
 			h.Write([]byte(strings.ReplaceAll(f.Sign.Payload, "${timestamp}", now)))
 			w.Send(t, strings.NewReplacer("${key}", emulator.CoinbaseKey, "${passphrase}", emulator.CoinbasePassphrase, "${timestamp}", now,
 				"${signature}", base64.StdEncoding.EncodeToString(h.Sum(nil))).Replace(f.Data))
-			want := source.SignalSubscribed
+			want, text := source.SignalReady, steps[2].Await.Token
 			if secret != emulator.CoinbaseSecret {
-				want = source.SignalRejected
+				want, text = source.SignalRejected, text+"\x00Authentication Failed"
 			}
-			w.Until(t, "the answer", func(i oracle.Item) bool {
-				return i.Record == nil && i.Signal.Kind == want && strings.HasPrefix(string(i.Signal.Text), answer)
-			})
+			w.UntilSignal(t, "the answer", want, text)
 		}
 		w.Until(t, "data", func(i oracle.Item) bool {
 			return i.Record != nil && i.Record.Channel() == s.Channel && i.Record.Kind() != market.KindBookSnapshot

@@ -121,6 +121,9 @@ func (d *decoder) frame(out *source.Out) error {
 	case d.channel != nil:
 		return nil
 	case code != nil:
+		if string(id) == idLogin {
+			id = []byte(loginToken)
+		}
 		out.Rejected(id, fmt.Appendf(nil, "%s: %.300s", code, reason))
 	case answered:
 		c.Seek(result)
@@ -160,6 +163,10 @@ func (d *decoder) answer(id []byte, out *source.Out) {
 	c := &d.c
 	if id == nil || string(id) == idTest {
 		out.Heartbeat()
+		return
+	}
+	if string(id) == idLogin {
+		out.Ready(loginToken)
 		return
 	}
 	if c.Kind() != jsonscan.KindArray {

@@ -28,6 +28,7 @@ func New() source.Source {
 			{URL: "https://docs.deribit.com/articles/rate-limits", Date: "2026-11-23", For: "credits of subscribe, requests"},
 			{URL: "https://docs.deribit.com/articles/market-data-collection-best-practices", Date: "2026-11-23", For: "500 channels a call, gaps"},
 			{URL: "https://docs.deribit.com/articles/authentication", Date: "2026-11-23", For: "login by signature"},
+			{URL: "https://docs.deribit.com/articles/errors", Date: "2026-11-23", For: "codes of refusals"},
 			{URL: "https://docs.deribit.com/subscriptions/orderbook/bookinstrument_nameinterval", Date: "2026-11-23", For: "book, its chain of change ids, intervals, raw for authorised users only"},
 			{URL: "https://docs.deribit.com/subscriptions/trades/tradesinstrument_nameinterval", Date: "2026-11-23", For: "trades, liquidations, block trades, legs of combinations"},
 			{URL: "https://docs.deribit.com/subscriptions/market-data/tickerinstrument_nameinterval", Date: "2026-11-23", For: "ticker, mark and index price, open interest, funding, greeks"},
@@ -68,7 +69,7 @@ var (
 const maxChannels = 500
 
 func endpoint(class string) source.Endpoint {
-	return source.Endpoint{
+	e := source.Endpoint{
 		Class: class, URL: "wss://www.deribit.com/ws/api/v2",
 		MaxSubscriptions: maxChannels, // none is stated: one call makes all of them anew
 		// A call of subscribe costs 3,000 credits of 30,000, which refill by 10,000 a
@@ -78,6 +79,10 @@ func endpoint(class string) source.Endpoint {
 		// the connection if the answer takes as long again.
 		Heartbeat: source.Heartbeat{Kind: source.HeartbeatServer, Every: heartbeat * time.Second, Timeout: (2*heartbeat + 5) * time.Second},
 	}
+	if class == classLogin {
+		e.Login = &source.Login{Secret: true, Scheme: source.SchemeHMACSHA256}
+	}
+	return e
 }
 
 // heartbeat is the interval in seconds that a session sets: long enough for a

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/marketprism/marketprism/sdk/fault"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -20,6 +21,9 @@ const (
 	idTest      = "3"
 )
 
+// loginToken is what a session of the raw feeds waits for.
+const loginToken = "login"
+
 // Session dials, has the venue ask for signs of life, logs in where the class
 // needs it, and subscribes.
 func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
@@ -30,13 +34,36 @@ func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
 	steps := []source.Step{{Dial: &source.Dial{URL: r.Endpoint}},
 		{Send: &source.Frame{Token: idHeartbeat, Data: fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"method":"public/set_heartbeat","params":{"interval":%d}}`, idHeartbeat, heartbeat)}}}
 	if r.Class == classLogin {
-		// The signature is hexadecimal and the timestamp in milliseconds.
-		steps = append(steps, source.Step{Send: &source.Frame{Token: idLogin,
+		// The connection is logged in for as long as what the venue grants is good for,
+		// 15 minutes at least; it is asked for anew before that, with what it granted last.
+		steps = append(steps, source.Step{Send: &source.Frame{
 			Data: `{"jsonrpc":"2.0","id":` + idLogin + `,"method":"public/auth","params":{"grant_type":"client_signature","client_id":"${key}","timestamp":${timestamp},"nonce":"${nonce}","data":"","signature":"${signature}"}}`,
-			Sign: &source.Sign{Scheme: "hmac-sha256", Payload: "${timestamp}\n${nonce}\n"},
-		}}, source.Step{Await: &source.Await{Token: idLogin, Timeout: 10 * time.Second}})
+			Sign: &source.Sign{Scheme: source.SchemeHMACSHA256, Payload: "${timestamp}\n${nonce}\n", Timestamp: source.TimeMillis, Encoding: source.EncodingHex,
+				Conceal: granted},
+		}}, source.Step{Await: &source.Await{Token: loginToken, Timeout: 10 * time.Second, Refusals: refusals}},
+			source.Step{Renew: &source.Renew{Every: renewEvery, Frame: &source.Frame{
+				Data: `{"jsonrpc":"2.0","id":` + idLogin + `,"method":"public/auth","params":{"grant_type":"refresh_token","refresh_token":"${kept:refresh_token}"}}`,
+				Sign: &source.Sign{Conceal: granted},
+			}}})
 	}
 	return source.Script{Steps: append(steps, source.Step{Subscribe: subscribe})}, nil
+}
+
+const renewEvery = 10 * time.Minute
+
+// granted are the members of an answer to a login that are secrets.
+var granted = []string{"access_token", "refresh_token"}
+
+// refusals are those after which a login may be tried again: too_many_requests,
+// retry, too_many_concurrent_requests, system_maintenance, internal_server_error,
+// temporarily_unavailable and timed_out. invalid_credentials (13004),
+// unauthorized (13009), forbidden (13021) and the rest say that the key, its
+// rights or its secret are wrong.
+var refusals = []source.Refusal{
+	{Reason: "10028", Kind: fault.Wait, After: time.Minute},
+	{Reason: "10040", Kind: fault.Retry}, {Reason: "10066", Kind: fault.Wait, After: 10 * time.Second},
+	{Reason: "11051", Kind: fault.Wait, After: time.Minute}, {Reason: "11094", Kind: fault.Retry},
+	{Reason: "13028", Kind: fault.Retry}, {Reason: "13888", Kind: fault.Retry},
 }
 
 // alone is up to how many channels each has a call of its own, so that each is

@@ -175,11 +175,11 @@ func TestManifest(t *testing.T) {
 func TestLogin(t *testing.T) {
 	e := emulator.Start(t, emulator.Options{Venue: "deribit", Market: market.MarketInverse, Rate: 200})
 	steps := oracle.Session(t, New(), source.SessionRequest{Market: market.MarketInverse, Class: classLogin, Endpoint: e.URL() + "/ws/api/v2",
-		Subscriptions: []source.Subscription{sub(market.ChannelBook, "BTC-PERPETUAL", "interval", intervalRaw)}}, 5)
+		Subscriptions: []source.Subscription{sub(market.ChannelBook, "BTC-PERPETUAL", "interval", intervalRaw)}}, 6)
 	w := oracle.Dial(t, New(), market.MarketInverse, steps[0].Dial.URL)
 	w.Send(t, steps[1].Send.Data)
 	w.UntilSignal(t, "the heartbeat's answer", source.SignalSubscribed, steps[1].Send.Token)
-	subscribe := steps[4].Subscribe[0]
+	subscribe := steps[5].Subscribe[0]
 	w.Send(t, subscribe.Data)
 	w.UntilSignal(t, "the refusal without a login", source.SignalRejected, subscribe.Token+"\x0013778")
 	login := steps[2].Send
@@ -189,11 +189,16 @@ func TestLogin(t *testing.T) {
 		h.Write([]byte(values.Replace(login.Sign.Payload)))
 		w.Send(t, strings.NewReplacer("${key}", emulator.DeribitKey, "${signature}", hex.EncodeToString(h.Sum(nil))).Replace(values.Replace(login.Data)))
 		if secret == "wrong" {
-			w.UntilSignal(t, "the refusal of a wrong secret", source.SignalRejected, login.Token+"\x0013004")
+			w.UntilSignal(t, "the refusal of a wrong secret", source.SignalRejected, loginToken+"\x0013004")
 		} else {
-			w.UntilSignal(t, "the login", source.SignalSubscribed, steps[3].Await.Token)
+			w.UntilSignal(t, "the login", source.SignalReady, steps[3].Await.Token)
 		}
 	}
+	renewal := steps[4].Renew.Frame.Data
+	w.Send(t, strings.ReplaceAll(renewal, "${kept:refresh_token}", emulator.DeribitGrants+"-refresh"))
+	w.UntilSignal(t, "the renewal", source.SignalReady, loginToken)
+	w.Send(t, strings.ReplaceAll(renewal, "${kept:refresh_token}", "another"))
+	w.UntilSignal(t, "its refusal", source.SignalRejected, loginToken+"\x0013009")
 	w.Send(t, subscribe.Data)
 	w.UntilRecords(t, market.KindBookSnapshot, market.KindBookDelta)
 }

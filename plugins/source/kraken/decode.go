@@ -26,6 +26,9 @@ type subscription struct {
 
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
+	if isContract(s.Market) {
+		return newContractDecoder(s), nil
+	}
 	d := &decoder{depths: map[subscription]int64{}}
 	in := func(c market.Channel) bool { _, ok := s.Channels[c]; return ok || s.Channels == nil }
 	d.bbo, d.ticker = in(market.ChannelBBO), in(market.ChannelTicker)
@@ -164,10 +167,10 @@ func (d *decoder) book(in *source.Input, out *source.Out) error {
 		case "symbol":
 			symbol = c.Str()
 		case "bids":
-			d.bids = d.levels(d.bids[:0])
+			d.bids = levels(c, d.bids[:0])
 			sides |= 1
 		case "asks":
-			d.asks = d.levels(d.asks[:0])
+			d.asks = levels(c, d.asks[:0])
 			sides |= 2
 		case "checksum":
 			b.Checksum = c.Int64()
@@ -192,8 +195,7 @@ func (d *decoder) book(in *source.Input, out *source.Out) error {
 }
 
 // levels appends levels sent as [{"price":…,"qty":…}, …].
-func (d *decoder) levels(ls []market.Level) []market.Level {
-	c := &d.c
+func levels(c *jsonscan.Cursor, ls []market.Level) []market.Level {
 	c.Array()
 	for c.Elem() {
 		var l market.Level
@@ -453,7 +455,7 @@ func (d *decoder) bookAnswer(in *source.Input, out *source.Out, begins bool, sym
 	key := subscription{in.Conn, string(symbol)}
 	if !begins {
 		delete(d.depths, key)
-		d.end(out, symbol)
+		ended(out, out.Symbol(symbol))
 		return
 	}
 	if levels > 0 {
@@ -462,9 +464,10 @@ func (d *decoder) bookAnswer(in *source.Input, out *source.Out, begins bool, sym
 	}
 }
 
-func (d *decoder) end(out *source.Out, symbol []byte) {
+// ended says that a book comes no more.
+func ended(out *source.Out, id market.InstrumentID) {
 	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
 	b.Kind, b.Flags = market.KindBookDelta, market.FlagEnd
-	b.Instrument = out.Symbol(symbol)
+	b.Instrument = id
 	out.Book(&b)
 }

@@ -44,6 +44,9 @@ func split(symbol string) (base, quote string) {
 
 // Identify names a symbol.
 func (p *plugin) Identify(m market.Market, symbol string) market.Instrument {
+	if isContract(m) {
+		return p.identifyContract(m, symbol)
+	}
 	i := market.Instrument{Venue: p.manifest.Venue, Market: m, Symbol: symbol, AmountUnit: market.UnitBase}
 	if base, quote := split(symbol); base != "" && quote != "" {
 		i.Name = base + "-" + quote
@@ -51,13 +54,22 @@ func (p *plugin) Identify(m market.Market, symbol string) market.Instrument {
 	return i
 }
 
-// Resolve gives v2's symbol of a canonical name.
+// Resolve gives the symbol of a canonical name, of pairs that of v2.
 func (p *plugin) Resolve(name string) (market.Market, string, error) {
-	base, quote, ok := strings.Cut(name, "-")
-	if !ok || base == "" || quote == "" || strings.ContainsAny(quote, "-:/") || strings.ContainsAny(base, ":/") {
-		return 0, "", fmt.Errorf("kraken: %q names no instrument; valid are names like BTC-USD (spot)", name)
+	n, err := market.ParseName(name)
+	switch {
+	case err != nil:
+	case strings.Contains(n.Quote, "/"):
+		err = fmt.Errorf("%q is no currency", n.Quote)
+	case n.End == "":
+		return market.MarketSpot, n.Base + "/" + n.Quote, nil
+	case n.Settle != "" && n.Settle != n.Base:
+		err = fmt.Errorf("contracts are settled in their base or quote currency")
 	}
-	return market.MarketSpot, base + "/" + quote, nil
+	if err != nil {
+		return 0, "", fmt.Errorf("kraken: %q names no instrument: %w; valid are BTC-USD (spot), BTC-USD-PERP, BTC-USD-20261225 (linear), BTC-USD:BTC-PERP, BTC-USD:BTC-20261225 (inverse), ETH-USD-20261225-5000-C (option)", name, err)
+	}
+	return n.Market(), contractSymbol(n), nil
 }
 
 // instrument decodes the instrument channel: the pairs, and with how many places

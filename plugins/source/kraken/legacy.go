@@ -308,7 +308,7 @@ func (d *decoder) event(out *source.Out) error {
 			out.Rejected(token, reason)
 			return nil
 		case string(status) == "unsubscribed" && bytes.HasPrefix(channel, []byte("book")) && pair != nil:
-			d.end(out, pair)
+			ended(out, out.Symbol(pair))
 		}
 		if len(token) == 0 {
 			out.Heartbeat()

@@ -1,8 +1,12 @@
-// Package kraken collects Kraken spot over its WebSocket API v2. Frames of v1,
-// which older recordings hold, are decoded too.
+// Package kraken collects Kraken: spot over its WebSocket API v2, and the
+// contracts of Kraken Futures, which is one venue with it by name and another by
+// protocol: WebSocket v1 of futures.kraken.com. Frames of spot's v1, which older
+// recordings hold, are decoded too.
 //
-// manifest.go holds what the venue is, session.go what is sent to it, decode.go
-// what it sends, instruments.go its names and catalogues, legacy.go v1 and HTTP.
+// manifest.go holds what the venue is, session.go what is sent to spot, decode.go
+// what that sends, instruments.go its names and catalogues, legacy.go v1 and
+// HTTP. The files of contracts (futures.go and those that begin so) are laid out
+// likewise; instruments.go decides between the two.
 package kraken
 
 import (
@@ -16,9 +20,9 @@ import (
 // plugin has no state.
 type plugin struct{ manifest source.Manifest }
 
-// New is the plugin for Kraken spot.
+// New is the plugin for Kraken.
 func New() source.Source {
-	return &plugin{source.Manifest{
+	p := &plugin{source.Manifest{
 		Venue: "kraken", Title: "Kraken", Version: "0.1.0", Revision: 1,
 		Markets: []source.MarketSpec{{
 			Market:    market.MarketSpot,
@@ -27,14 +31,25 @@ func New() source.Source {
 			Weight:    source.WeightLimit{Rate: source.Rate{N: 1, Per: time.Second}},
 			Connects:  source.Rate{N: 150, Per: 10 * time.Minute},
 		}},
-		Channels: channels(),
+		// The rules of contracts stand first: recordings that mix markets are theirs.
+		Channels: append(contractChannels(), channels()...),
 		Docs: []source.Doc{
 			{URL: "https://docs.kraken.com/exchange/api-reference/spot-websocket-v2", Date: "2026-11-23", For: "channels, acknowledgements, heartbeat, status"},
 			{URL: "https://docs.kraken.com/exchange/guides/websockets/book-checksum-v2", Date: "2026-11-23", For: "book rule"},
 			{URL: "https://docs.kraken.com/exchange/guides/websockets/introduction", Date: "2026-11-23", For: "endpoints, limits"},
 			{URL: "https://docs.kraken.com/exchange/api-reference/spot-websocket-v1", Date: "2026-11-23", For: "frames of v1"},
+			{URL: "https://docs.kraken.com/api/docs/futures-api/websocket/book", Date: "2026-11-23", For: "contracts: book rule, acknowledgements, refusals"},
+			{URL: "https://docs.kraken.com/api/docs/futures-api/websocket/trade", Date: "2026-11-23", For: "contracts: trades, liquidations"},
+			{URL: "https://docs.kraken.com/api/docs/futures-api/websocket/ticker", Date: "2026-11-23", For: "contracts: all that comes each second"},
+			{URL: "https://docs.kraken.com/exchange/guides/futures/ratelimits", Date: "2026-11-23", For: "contracts: connections, requests a second, cost of requests"},
+			{URL: "https://support.kraken.com/articles/360022635632-subscriptions-websockets-api-derivatives", Date: "2026-11-23", For: "contracts: a ping each 60 seconds"},
+			{URL: "https://docs.kraken.com/api-reference/candles/market-candles", Date: "2026-11-23", For: "contracts: candles"},
 		},
 	}}
+	for _, m := range contracts {
+		p.manifest.Markets = append(p.manifest.Markets, contractSpec(m))
+	}
+	return p
 }
 
 // Describe returns the manifest.

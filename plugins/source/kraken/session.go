@@ -33,6 +33,9 @@ type params struct {
 // Frames renders one request for each symbol: the venue answers by symbol, and
 // one that it refuses doesn't concern the others.
 func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
+	if isContract(r.Market) {
+		return contractFrames(r)
+	}
 	method := "subscribe"
 	if r.Unsubscribe {
 		method = "unsubscribe"
@@ -125,6 +128,9 @@ func minutes(name string) int64 {
 
 // Requests renders the catalogue and trade history, which is paged by time.
 func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
+	if isContract(r.Market) {
+		return contractRequests(r)
+	}
 	base := r.Base
 	if base == "" {
 		base = p.manifest.Markets[0].HTTP[0]

@@ -55,7 +55,7 @@ func TestRefusals(t *testing.T) {
 	oracle.RefusesFrames(t, s, market.MarketSpot, sub(market.ChannelFunding, "BTC/USD"), sub(market.ChannelCandles, "BTC/USD", "intervals", []string{"2m"}))
 	// The book starts in the stream.
 	oracle.RefusesRequests(t, s, source.RequestFor{Purpose: source.PurposeSnapshot, Subs: []source.Subscription{sub(market.ChannelBook, "BTC/USD")}})
-	oracle.RefusesNames(t, s, "", "BTC", "BTC-", "BTC-USD-PERP", "BTC-USD:BTC", "BTC/USD")
+	oracle.RefusesNames(t, s, "", "BTC", "BTC-", "BTC-USD:BTC", "BTC/USD")
 }
 
 func TestRequests(t *testing.T) {
@@ -67,7 +67,12 @@ func TestRequests(t *testing.T) {
 
 // TestManifest: every channel can be had on each of its markets.
 func TestManifest(t *testing.T) {
-	most := oracle.Manifest(t, New(), func(_ market.Market, c market.Channel) source.Subscription { return sub(c, "BTC/USD") })
+	most := oracle.Manifest(t, New(), func(m market.Market, c market.Channel) source.Subscription {
+		if isContract(m) {
+			return sub(c, "PF_XBTUSD")
+		}
+		return sub(c, "BTC/USD")
+	})
 	if most != 1 {
 		t.Errorf("a subscription takes %d frames", most)
 	}

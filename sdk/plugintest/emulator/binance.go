@@ -81,6 +81,9 @@ func (d *binance) open(c *Conn, r *http.Request) {
 	_, rest := d.class(r.URL.Path)
 	q := r.URL.Query()
 	names := q.Get("streams")
+	if r.Header.Get(binanceKeyHeader) != "" && d.market == market.MarketSpot {
+		c.how |= variantBinary
+	}
 	if rest == "/stream" {
 		c.how |= variantCombined
 	} else {
@@ -104,7 +107,15 @@ func (d *binance) subscribe(c *Conn, name string) {
 	kind, arg, depth, index := ChannelTrades, "", 0, false
 	what, speed, _ := strings.Cut(what, "@")
 	class := "/market"
+	sbe := c.how&variantBinary != 0
+	if sbe {
+		var ok bool
+		if kind, depth, ok = sbeStream(what); !ok {
+			return
+		}
+	}
 	switch {
+	case sbe:
 	case what == "trade":
 		class = "/public"
 	case what == "aggTrade":
@@ -211,6 +222,9 @@ func (d *binance) message(c *Conn, text []byte) {
 }
 
 func (d *binance) render(b []byte, st *stream, v uint8, ev *event) []byte {
+	if v&variantBinary != 0 {
+		return d.sbe(b, st, ev)
+	}
 	b = binanceHead(b, st, v)
 	s, t := st.sym, d.stamp(binanceTime(ev.now, v))
 	switch st.kind {

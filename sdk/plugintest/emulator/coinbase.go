@@ -42,7 +42,10 @@ var coinbaseVenue = venue{
 	limits: limits{messages: 8, streams: 10_000, connects: 8, connectsPer: time.Second, weight: 600},
 }
 
-func init() { venues["coinbase"] = coinbaseVenue }
+func init() {
+	venues["coinbase"] = coinbaseVenue
+	users["coinbase"] = User{Key: CoinbaseKey, Secret: CoinbaseSecret, Passphrase: CoinbasePassphrase}
+}
 
 // coinbaseNumber stands where a frame gets its number on the connection.
 const coinbaseNumber = `"sequence_num":`
@@ -132,7 +135,11 @@ func (d *coinbase) message(c *Conn, text []byte) {
 		refuse("Failed to subscribe", why)
 		return
 	}
-	if why = m.verify(now); why != "" {
+	switch why = m.verify(now); {
+	case why == coinbaseUnsigned:
+		refuse("Failed to subscribe", why)
+		return
+	case why != "":
 		refuse("Authentication Failed", why)
 		return
 	}
@@ -221,10 +228,15 @@ func (d *coinbase) wanted(m *coinbaseRequest) (names []string, why string) {
 var coinbaseChannels = []string{"market_trades", "level2", "ticker", "ticker_batch", "candles",
 	"old:matches", "old:full", "old:level2_batch", "old:level2", "old:ticker", "old:heartbeat"}
 
+const coinbaseUnsigned = "level2, level3, and full channels now require authentication"
+
 // verify says why a request of a channel that needs a login is refused.
 func (m *coinbaseRequest) verify(now time.Time) string {
 	if m.Channel != "" || m.Type != "subscribe" || !slices.Contains(m.Channels, "full") && !slices.Contains(m.Channels, "level2") {
 		return ""
+	}
+	if m.Key == "" {
+		return coinbaseUnsigned
 	}
 	seconds, _ := strconv.ParseFloat(m.Timestamp, 64)
 	if now.Sub(time.Unix(int64(seconds), 0)).Abs() > 30*time.Second {

@@ -53,10 +53,11 @@ func TestCoinbaseBook(t *testing.T) {
 func TestCoinbaseRefuses(t *testing.T) {
 	c := dial(t, start(t, Options{Venue: "coinbase", Rate: 100}), "/")
 	c.answers(map[string]string{
-		`{"type":"subscribe","product_ids":["XYZ-USD"],"channel":"level2"}`:    "XYZ-USD is not a valid product",
-		`{"type":"subscribe","product_ids":["BTC-USD"],"channel":"moon"}`:      "moon is not a valid channel",
-		`{"type":"subscribe","product_ids":["BTC-USD"],"channels":["level2"]}`: "timestamp",
-		`{"type":"subscribe","product_ids":[],"channels":["matches"]}`:         "at least one",
+		`{"type":"subscribe","product_ids":["XYZ-USD"],"channel":"level2"}`:                            "XYZ-USD is not a valid product",
+		`{"type":"subscribe","product_ids":["BTC-USD"],"channel":"moon"}`:                              "moon is not a valid channel",
+		`{"type":"subscribe","product_ids":["BTC-USD"],"channels":["level2"]}`:                         "now require authentication",
+		`{"type":"subscribe","product_ids":["BTC-USD"],"channels":["full"],"key":"x","timestamp":"1"}`: "timestamp",
+		`{"type":"subscribe","product_ids":[],"channels":["matches"]}`:                                 "at least one",
 		`{"type":"dance"}`: "Malformed",
 	}, `"type":"error"`)
 }

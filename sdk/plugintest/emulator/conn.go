@@ -40,6 +40,7 @@ type Conn struct {
 	sub    []*stream // under Emulator.mu
 	how    uint8     // variant of its frames, fixed by its URL
 	path   string
+	binary bool   // its text goes out in binary frames
 	src    string // address without port
 	opened time.Time
 	gone   bool // under Emulator.mu: streams are given up, none is taken any more
@@ -85,6 +86,9 @@ func (e *Emulator) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	if e.play == nil && !e.dialect.accepts(r.URL.Path) {
 		http.NotFound(w, r)
+		return
+	}
+	if d, ok := e.dialect.(doorman); ok && e.play == nil && !d.admits(w, r) {
 		return
 	}
 	ws, err := e.up.Upgrade(w, r, nil)
@@ -136,6 +140,12 @@ func (e *Emulator) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	e.nudge()
 	c.read()
+}
+
+// doorman is a dialect that looks at who asks, before the upgrade; it answers
+// those whom it doesn't let in.
+type doorman interface {
+	admits(w http.ResponseWriter, r *http.Request) bool
 }
 
 func (e *Emulator) forget(c *Conn) {
@@ -213,9 +223,15 @@ func (c *Conn) pause(d time.Duration) bool {
 	}
 }
 
-// frame enters a text frame in the ledger and queues it. now is its time.
+// frame enters a frame in the ledger and queues it: a text frame, unless it is
+// data of a connection that has it in binary, or the connection has all so. now
+// is its time.
 func (c *Conn) frame(now int64, about About, flags EntryFlags, p []byte) {
-	c.put(opText, now, about, flags, p)
+	op := byte(opText)
+	if c.binary || c.how&variantBinary != 0 && flags&FlagControl == 0 {
+		op = opBinary
+	}
+	c.put(op, now, about, flags, p)
 }
 
 func (c *Conn) put(op byte, now int64, about About, flags EntryFlags, p []byte) {

@@ -58,12 +58,17 @@ var deribitVenue = venue{
 	limits: limits{messages: 200, streams: 10_000, connects: 300, connectsPer: time.Minute},
 }
 
-func init() { venues["deribit"] = deribitVenue }
+func init() {
+	venues["deribit"] = deribitVenue
+	users["deribit"] = User{Key: DeribitKey, Secret: DeribitSecret, Grants: DeribitGrants}
+}
 
 // What a login must show here.
 const (
 	DeribitKey    = "emulated-key"
 	DeribitSecret = "emulated-secret"
+
+	DeribitGrants = "emulated-grant" // begins what it is given
 )
 
 type deribit struct {
@@ -118,6 +123,7 @@ type deribitCall struct {
 		Channels  []string `json:"channels"`
 		Interval  int      `json:"interval"`
 		Grant     string   `json:"grant_type"`
+		Refresh   string   `json:"refresh_token"`
 		Client    string   `json:"client_id"`
 		Timestamp int64    `json:"timestamp"`
 		Nonce     string   `json:"nonce"`
@@ -173,12 +179,16 @@ func (d *deribit) message(c *Conn, text []byte) {
 		k.every, k.asked, k.waiting = time.Duration(m.Params.Interval)*time.Second, now, false
 		send(deribitAnswer(m.ID, "ok", nil))
 	case "public/auth":
+		if m.Params.Grant == "refresh_token" && (!k.login || m.Params.Refresh != DeribitGrants+"-refresh") {
+			send(deribitAnswer(m.ID, nil, &deribitError{13009, "invalid_token", obj{"param": "refresh_token"}}))
+			return
+		}
 		if why := m.verify(now); why != "" {
 			send(deribitAnswer(m.ID, nil, &deribitError{13004, "invalid_credentials", obj{"reason": why}}))
 			return
 		}
 		k.login = true
-		send(deribitAnswer(m.ID, obj{"access_token": "granted", "refresh_token": "granted-too", "expires_in": 31_536_000, "scope": "connection", "token_type": "bearer"}, nil))
+		send(deribitAnswer(m.ID, obj{"access_token": DeribitGrants + "-access", "refresh_token": DeribitGrants + "-refresh", "expires_in": 900, "scope": "connection", "token_type": "bearer"}, nil))
 	case "public/subscribe", "public/unsubscribe":
 		d.subscribe(c, k, &m, send, refuse)
 	default:
@@ -186,9 +196,12 @@ func (d *deribit) message(c *Conn, text []byte) {
 	}
 }
 
-// verify says why a login is refused.
+// verify says why a login is refused; a token was looked at before.
 func (m *deribitCall) verify(now time.Time) string {
 	p := &m.Params
+	if p.Grant == "refresh_token" {
+		return ""
+	}
 	if p.Grant != "client_signature" {
 		return "grant_type isn't emulated"
 	}

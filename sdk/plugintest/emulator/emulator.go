@@ -38,7 +38,7 @@ import (
 // Options say what to emulate. The zero value of a field is its default.
 type Options struct {
 	Venue   string        // one of Venues
-	Market  market.Market // spot if none
+	Market  market.Market // the capture's if none, else spot
 	Listen  string        // address, 127.0.0.1:0
 	Seed    uint64
 	FirstID int64    // added to trade ids and sequences, for a venue that goes on where another one ended
@@ -90,6 +90,7 @@ type Emulator struct {
 	paused        bool
 	started       time.Time
 	budget        budget
+	limits        limits // the venue's, or of the dialect that speaks for one of its markets
 	numberMark    []byte // of the dialect: what a frame's number on its connection stands behind
 	sums          bool   // of the dialect: checksums have frames of their own, which it makes wrong itself
 
@@ -130,7 +131,7 @@ func New(opt Options) (*Emulator, error) {
 	if err := opt.fill(); err != nil {
 		return nil, err
 	}
-	e := &Emulator{opt: opt, streams: map[string]*stream{}, conns: map[*Conn]struct{}{}, wake: make(chan struct{}, 1)}
+	e := &Emulator{opt: opt, streams: map[string]*stream{}, conns: map[*Conn]struct{}{}, wake: make(chan struct{}, 1), limits: venues[opt.Venue].limits}
 	e.up = websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }, EnableCompression: opt.Compression,
 		ReadBufferSize: 4096, WriteBufferSize: 512}
 	var err error
@@ -172,7 +173,10 @@ func (o *Options) fill() error {
 	if !ok {
 		return fmt.Errorf("emulator: no venue %q; there are %v", o.Venue, Venues())
 	}
-	if o.Market == market.MarketNone {
+	if o.Market == market.MarketNone && o.Capture != "" {
+		o.Market = recordedMarket(o.Capture)
+	}
+	if o.Market == market.MarketNone || o.Market == market.MarketMixed {
 		o.Market = market.MarketSpot
 	}
 	if !v.has(o.Market) {

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/marketprism/marketprism/sdk/market"
 )
 
 // FaultKind names a fault.
@@ -145,8 +147,8 @@ func (e *Emulator) check(f Fault) error {
 			return fmt.Errorf("emulator: fault bomb: set Options.Compression, and have the client offer permessage-deflate")
 		}
 	case FaultChecksum:
-		if e.opt.Venue != "kraken" && !e.sums {
-			return fmt.Errorf("emulator: fault checksum: %s has no checksums", e.opt.Venue)
+		if !e.sums && (e.opt.Venue != "kraken" || e.opt.Market != market.MarketSpot) {
+			return fmt.Errorf("emulator: fault checksum: %s %s has no checksums", e.opt.Venue, e.opt.Market)
 		}
 	case FaultShutdown:
 		if e.opt.Venue != "binance" {

@@ -15,15 +15,34 @@ import (
 
 // Kraken spot, WebSocket v2 (docs.kraken.com/exchange/api-reference/spot-websocket-v2),
 // as of November 2026.
+// Contracts speak another protocol: see kraken_futures.go.
 var krakenVenue = venue{
-	markets: []market.Market{market.MarketSpot},
-	new:     func(e *Emulator) dialect { return &kraken{e: e} },
-	symbols: func(_ Options, n market.Name, price float64) naming {
+	markets: []market.Market{market.MarketSpot, market.MarketLinear, market.MarketInverse, market.MarketOption},
+	new: func(e *Emulator) dialect {
+		if e.opt.Market != market.MarketSpot {
+			return newKrakenFutures(e)
+		}
+		return &kraken{e: e}
+	},
+	symbols: func(o Options, n market.Name, price float64) naming {
 		d := tickDecimals(price)
+		if o.Market != market.MarketSpot {
+			return krakenContract(n, d)
+		}
 		return naming{n.Base + "/" + n.Quote, d, 8, d, 8}
 	},
-	defaults: func(market.Market) []string { return []string{"BTC-USD", "ETH-USD"} },
-	limits:   limits{messages: 20, streams: 10_000, connects: 150, connectsPer: 10 * time.Minute},
+	defaults: func(m market.Market) []string {
+		switch m {
+		case market.MarketLinear:
+			return []string{"BTC-USD-PERP", "ETH-USD-PERP"}
+		case market.MarketInverse:
+			return []string{"BTC-USD:BTC-PERP", "ETH-USD:ETH-PERP"}
+		case market.MarketOption:
+			return []string{"BTC-USD-20301227-100000-C", "ETH-USD-20301227-5000-P"}
+		}
+		return []string{"BTC-USD", "ETH-USD"}
+	},
+	limits: limits{messages: 20, streams: 10_000, connects: 150, connectsPer: 10 * time.Minute},
 }
 
 func init() { venues["kraken"] = krakenVenue }

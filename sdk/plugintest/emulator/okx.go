@@ -54,7 +54,7 @@ var okxVenue = venue{
 
 func init() {
 	venues["okx"] = okxVenue
-	users["okx"] = User{OKXKey, OKXSecret, OKXPassphrase}
+	users["okx"] = User{Key: OKXKey, Secret: OKXSecret, Passphrase: OKXPassphrase}
 }
 
 // What a login must show here.

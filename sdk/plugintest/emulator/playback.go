@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/marketprism/marketprism/sdk/capture"
+	"github.com/marketprism/marketprism/sdk/market"
 )
 
 // playback plays a capture: a connection gets the frames of a recorded one, a
@@ -82,6 +83,24 @@ func openPlayback(file string) (*playback, error) {
 	return p, nil
 }
 
+// recordedMarket is that of a capture, linear of one that mixes futures; none if
+// it can't be read, which playing it will say.
+func recordedMarket(file string) market.Market {
+	r, err := capture.Open(file)
+	if err != nil {
+		return market.MarketNone
+	}
+	defer r.Close()
+	if r.Header.Market == "futures" {
+		return market.MarketLinear
+	}
+	m, err := market.ParseMarket(r.Header.Market)
+	if err != nil {
+		return market.MarketNone
+	}
+	return m
+}
+
 // symbolOf is the parameter that names an instrument in a URL.
 func symbolOf(u *url.URL) string {
 	q := u.Query()
@@ -118,6 +137,10 @@ func (p *playback) http(e *Emulator, w http.ResponseWriter, r *http.Request) {
 	}
 	p.mu.Unlock()
 	if a == nil {
+		if o, ok := e.dialect.(opener); ok && o.opens(r.URL.Path) {
+			o.http(w, r)
+			return
+		}
 		http.NotFound(w, r)
 		return
 	}
@@ -144,6 +167,12 @@ func (p *playback) open(e *Emulator, c *Conn, r *http.Request) {
 	p.mu.Unlock()
 	c.gone = true // acknowledgements are given, streams are not
 	c.asked = make(chan struct{}, 1)
+	if o, ok := e.dialect.(opener); ok {
+		e.mu.Lock()
+		o.open(c, r)
+		e.mu.Unlock()
+		c.flush(false)
+	}
 	e.wg.Add(1)
 	go func() {
 		defer e.wg.Done()

@@ -226,7 +226,8 @@ type stream struct {
 const (
 	variantCombined = 1 << iota // wrapped in {"stream":…,"data":…}
 	variantMicros               // times in microseconds
-	numVariants     = 4
+	variantBinary               // data in binary frames, answers in text
+	numVariants     = 8
 )
 
 // dialect is a venue's protocol. Its methods are called under Emulator.mu,
@@ -246,6 +247,13 @@ type dialect interface {
 	tick(now time.Time)
 	// http answers a request of the venue's API.
 	http(w http.ResponseWriter, r *http.Request)
+}
+
+// opener is a dialect whose connections begin with what no recording holds: a
+// request before the dial, and a welcome that the client waits for, which open sends.
+type opener interface {
+	dialect
+	opens(path string) bool
 }
 
 // subscribe adds a connection to a stream, which prepare fills when it is new.
@@ -392,7 +400,7 @@ func (e *Emulator) mayConnect(src string) bool {
 	if !e.opt.Limits {
 		return true
 	}
-	l := venues[e.opt.Venue].limits
+	l := e.limits
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.budget.connects == nil {
@@ -409,7 +417,7 @@ func (e *Emulator) mayConnect(src string) bool {
 }
 
 func (e *Emulator) mayMessage(c *Conn) bool {
-	l, now := venues[e.opt.Venue].limits, time.Now()
+	l, now := e.limits, time.Now()
 	c.lastIn = slices.DeleteFunc(c.lastIn, func(t time.Time) bool { return now.Sub(t) > time.Second })
 	c.lastIn = append(c.lastIn, now)
 	return len(c.lastIn) <= l.messages
@@ -423,7 +431,7 @@ func (e *Emulator) weigh(w int) (used int, ok bool) {
 		e.budget.minute, e.budget.weight = m, 0
 	}
 	e.budget.weight += w
-	return e.budget.weight, !e.opt.Limits || e.budget.weight <= venues[e.opt.Venue].limits.weight
+	return e.budget.weight, !e.opt.Limits || e.budget.weight <= e.limits.weight
 }
 
 func headerHas(h http.Header, name, what string) bool {

@@ -1,7 +1,10 @@
 package emulator
 
 // User is who an emulated venue lets in.
-type User struct{ Key, Secret, Passphrase string }
+type User struct {
+	Key, Secret, Passphrase string
+	Grants                  string // begins each token that the venue gives out
+}
 
 // users are by venue; dialects that check logins add theirs.
 var users = map[string]User{}

@@ -131,7 +131,7 @@ func eventOf(v market.View, i market.Instrument) event {
 	if v.Kind() == market.KindCandle {
 		e["closed"] = v.Flags()&market.FlagClosed != 0
 	}
-	if v.Kind() == market.KindTrade && v.Origin() == market.OriginHistory {
+	if k := v.Kind(); (k == market.KindTrade || k == market.KindCandle) && v.Origin() == market.OriginHistory {
 		e["history"] = true
 	}
 	return e

@@ -148,9 +148,12 @@ func Manifest(t testing.TB, s source.Source, sub func(market.Market, market.Chan
 			configs := []schema.Values{one.Config}
 			classes := []string{c.Class}
 			for _, r := range c.ClassWhen {
-				config := maps.Clone(one.Config)
-				config[r.Attribute] = r.Value
-				configs, classes = append(configs, config), append(classes, r.Class)
+				classes = append(classes, r.Class)
+				if r.Attribute != "" {
+					config := maps.Clone(one.Config)
+					config[r.Attribute] = r.Value
+					configs = append(configs, config)
+				}
 			}
 			for _, class := range classes {
 				if !slices.ContainsFunc(man.Markets[at].Endpoints, func(e source.Endpoint) bool { return e.Class == class }) {
@@ -158,7 +161,7 @@ func Manifest(t testing.TB, s source.Source, sub func(market.Market, market.Chan
 				}
 			}
 			for _, one.Config = range configs {
-				f, err := s.Frames(source.FrameRequest{Market: m, Class: c.EndpointClass(one.Config), Subscriptions: []source.Subscription{one}})
+				f, err := s.Frames(source.FrameRequest{Market: m, Class: c.EndpointClass(one.Config, one.Symbol), Subscriptions: []source.Subscription{one}})
 				if err != nil || len(f) == 0 {
 					t.Errorf("%s can't be subscribed with %v: %v, %v", what, one.Config, f, err)
 				}

@@ -1,0 +1,231 @@
+package gateio
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+// decimals asks for contracts' sizes as they are: without it the venue cuts off
+// what they have behind the point.
+var decimals = map[string]string{"X-Gate-Size-Decimal": "1"}
+
+// Session dials and subscribes.
+func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
+	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
+	if err != nil {
+		return source.Script{}, err
+	}
+	dial := &source.Dial{URL: r.Endpoint}
+	if r.Market != market.MarketSpot {
+		dial.Header = decimals
+	}
+	return source.Script{Steps: []source.Step{{Dial: dial}, {Subscribe: subscribe}}}, nil
+}
+
+// request subscribes to a channel, or gives it up. The venue wants a time only
+// of requests that are signed.
+type request struct {
+	ID      uint32   `json:"id"`
+	Channel string   `json:"channel"`
+	Event   string   `json:"event"`
+	Payload []string `json:"payload"`
+}
+
+// Frames renders one request for each channel of a symbol, for the venue refuses
+// a request as a whole where one of its symbols is wrong. Channels that share
+// one of the venue's name it once, and it isn't given up while another needs it.
+func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
+	event := "subscribe"
+	if r.Unsubscribe {
+		event = "unsubscribe"
+	}
+	needed := map[string]bool{}
+	for _, sub := range r.Live {
+		all, err := requests(r.Market, sub)
+		if err != nil {
+			return nil, err
+		}
+		for i := range all {
+			needed[all[i].name()] = r.Unsubscribe
+		}
+	}
+	var frames []source.Frame
+	at := map[string]int{}
+	for i, sub := range r.Subscriptions {
+		all, err := requests(r.Market, sub)
+		if err != nil {
+			return nil, err
+		}
+		for _, q := range all {
+			name := q.name()
+			if needed[name] {
+				continue
+			}
+			if j, ok := at[name]; ok {
+				frames[j].Subs = append(frames[j].Subs, i)
+				continue
+			}
+			at[name] = len(frames)
+			q.Event, q.ID = event, id(event, name)
+			data, _ := json.Marshal(q) // numbers and texts always marshal
+			frames = append(frames, source.Frame{Data: string(data), Token: strconv.FormatUint(uint64(q.ID), 10), Subs: []int{i}})
+		}
+	}
+	return frames, nil
+}
+
+func (q *request) name() string { return q.Channel + " " + strings.Join(q.Payload, " ") }
+
+// id is the number of a request, of 31 bits. It follows from what is asked: a
+// plugin has no counter that would outlive a restart.
+func id(event, name string) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte(event + name))
+	return h.Sum32() &^ (1 << 31)
+}
+
+// inTickers are the channels that come with tickers beside the ticker.
+var inTickers = map[market.Market][]market.Channel{
+	market.MarketLinear:  {market.ChannelFunding, market.ChannelMarkPrice, market.ChannelIndexPrice, market.ChannelOpenInterest},
+	market.MarketInverse: {market.ChannelFunding, market.ChannelMarkPrice, market.ChannelIndexPrice, market.ChannelOpenInterest},
+	market.MarketOption:  {market.ChannelMarkPrice, market.ChannelIndexPrice, market.ChannelOpenInterest, market.ChannelOptions},
+}
+
+// requests are those that a subscription needs.
+func requests(m market.Market, sub source.Subscription) ([]request, error) {
+	family, tickers, candles := familyFutures+".", "tickers", "candlesticks"
+	perpetual := false
+	switch m {
+	case market.MarketSpot:
+		family = familySpot + "."
+	case market.MarketOption:
+		family, tickers, candles = familyOptions+".", "contract_tickers", "contract_candlesticks"
+	default:
+		perpetual = !delivered(sub.Symbol)
+	}
+	one := func(name string, payload ...string) ([]request, error) {
+		return []request{{Channel: family + name, Payload: payload}}, nil
+	}
+	switch c := sub.Channel; {
+	case c == market.ChannelTrades:
+		return one("trades", sub.Symbol)
+	case c == market.ChannelBook && (perpetual || m == market.MarketSpot):
+		levels := deepLevels
+		if n := sub.Config.Int("depth"); n > 0 && n <= fastLevels {
+			levels = fastLevels
+		}
+		return one("obu", "ob."+sub.Symbol+"."+strconv.Itoa(levels))
+	case c == market.ChannelBook:
+		return one("order_book_update", sub.Symbol, "100ms", strconv.Itoa(updateLevels(m)))
+	case c == market.ChannelBBO:
+		return one("book_ticker", sub.Symbol)
+	case c == market.ChannelTicker || slices.Contains(inTickers[m], c):
+		return one(tickers, sub.Symbol)
+	case c == market.ChannelLiquidations && family == familyFutures+".":
+		return one("public_liquidates", sub.Symbol)
+	case c == market.ChannelLongShortRatio && family == familyFutures+".":
+		return one("contract_stats", sub.Symbol, "1m")
+	case c == market.ChannelCandles:
+		list := sub.Config.Strings("intervals")
+		if len(list) == 0 {
+			list = []string{"1m"}
+		}
+		var all []request
+		for _, i := range list {
+			if length([]byte(i)) == 0 {
+				return nil, fmt.Errorf("gateio: no candles of %q", i)
+			}
+			all = append(all, request{Channel: family + candles, Payload: []string{i, sub.Symbol}})
+		}
+		return all, nil
+	}
+	return nil, fmt.Errorf("gateio: channel %s of %s is no stream", sub.Channel, sub.Symbol)
+}
+
+// updateLevels are those of the books that begin with a requested one.
+func updateLevels(m market.Market) int {
+	if m == market.MarketOption {
+		return 50
+	}
+	return 100
+}
+
+// Requests renders catalogues, book snapshots, and the newest trades.
+func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
+	base := r.Base
+	if base == "" {
+		base = p.manifest.Markets[0].HTTP[0]
+	}
+	base += "/api/v4/"
+	header := decimals
+	if r.Market == market.MarketSpot {
+		header = nil
+	}
+	get := func(path string) source.Request { return source.Request{URL: base + path, Header: header, Weight: 1} }
+	if r.Purpose == source.PurposeInstruments || r.Purpose == source.PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments {
+		var all []source.Request
+		for _, path := range catalogues(r.Market) {
+			all = append(all, get(path))
+		}
+		return all, nil
+	}
+	var all []source.Request
+	for _, sub := range r.Subs {
+		path, name := products(r.Market, sub.Symbol), "?contract="
+		if r.Market == market.MarketSpot {
+			name = "?currency_pair="
+		}
+		symbol := name + url.QueryEscape(sub.Symbol)
+		switch {
+		case r.Purpose == source.PurposeSnapshot && sub.Channel == market.ChannelBook:
+			all = append(all, get(fmt.Sprintf("%s/order_book%s&limit=%d&with_id=true", path, symbol, updateLevels(r.Market))))
+		case r.Purpose == source.PurposeHistory && sub.Channel == market.ChannelTrades:
+			all = append(all, get(path+"/trades"+symbol+"&limit=1000"))
+		default:
+			return nil, fmt.Errorf("gateio: no %s request for %s of %s", r.Purpose, sub.Channel, sub.Symbol)
+		}
+	}
+	return all, nil
+}
+
+// products is the path of what a symbol is one of.
+func products(m market.Market, symbol string) string {
+	settle := "usdt"
+	switch {
+	case m == market.MarketSpot:
+		return "spot"
+	case m == market.MarketOption:
+		return "options"
+	case m == market.MarketInverse:
+		settle = "btc"
+	case strings.HasSuffix(symbol, "_USD1"):
+		settle = "usd1"
+	}
+	if delivered(symbol) {
+		return "delivery/" + settle
+	}
+	return "futures/" + settle
+}
+
+func catalogues(m market.Market) (all []string) {
+	switch m {
+	case market.MarketSpot:
+		return []string{"spot/currency_pairs"}
+	case market.MarketInverse: // no delivery contract is settled in bitcoin any more
+		return []string{"futures/btc/contracts"}
+	case market.MarketOption:
+		for _, u := range underlyings {
+			all = append(all, "options/contracts?underlying="+u)
+		}
+		return all
+	}
+	return []string{"futures/usdt/contracts", "futures/usd1/contracts", "delivery/usdt/contracts"}
+}
