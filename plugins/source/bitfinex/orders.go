@@ -27,6 +27,9 @@ type total struct {
 	n      int
 }
 
+// maxOrders bounds a raw book; the largest that can be subscribed has 250 a side.
+const maxOrders = 1 << 14
+
 func newOrders() *orders { return &orders{by: map[int64]order{}, sums: map[place]total{}} }
 
 func (o *orders) clear() {
@@ -59,8 +62,8 @@ func (o *orders) add(x order, n int) (sum market.Decimal, ok bool) {
 // order decodes [id, price, amount]: price 0 takes the order away. In a live
 // book the levels that it changes are told.
 func (d *decoder) order(o *orders, row []market.Decimal) {
-	if len(row) < 3 || row[0].IsNull() || row[1].IsNull() || row[2].IsNull() {
-		d.c.Fail("an order without id, price or amount")
+	if len(row) < 3 || row[0].IsNull() || row[1].IsNull() || row[2].IsNull() || len(o.by) >= maxOrders {
+		d.c.Fail("an order without id, price or amount, or more than a raw book has")
 		return
 	}
 	id, ok := row[0].Rescale(0)

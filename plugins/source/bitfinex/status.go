@@ -93,7 +93,8 @@ func (d *decoder) liquidations(out *source.Out) {
 
 // liquidation decodes ["pos", id, time, –, symbol, amount of the position, price,
 // –, whether it is executed, whether at once, –, price of the execution]. A short
-// position, whose amount is negative, is closed by buying.
+// position, whose amount is negative, is closed by buying. The venue tells one when
+// it is triggered and again when it is executed: both records have its id.
 func (d *decoder) liquidation(out *source.Out) {
 	c := &d.c
 	r := market.Liquidation{Header: d.header(market.ChannelLiquidations), Side: market.SideSell}
