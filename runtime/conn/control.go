@@ -320,6 +320,19 @@ func indexNUL(s string) int {
 	return -1
 }
 
+// pending says whether a frame that concerns k waits to be sent or acknowledged:
+// what is on its way needs no renewal.
+func (l *link) pending(k subKey) bool {
+	for _, list := range l.acks {
+		for _, a := range list {
+			if slices.Contains(a.keys, k) {
+				return true
+			}
+		}
+	}
+	return slices.ContainsFunc(l.queue, func(it item) bool { return it.frame != nil && it.frame.Token != "" && slices.Contains(it.keys, k) })
+}
+
 // oldest is the list whose first frame waits longest.
 func (l *link) oldest() (first []*ack) {
 	for _, list := range l.acks {
@@ -462,7 +475,7 @@ func (l *link) render() {
 	l.resubs = nil
 	l.mu.Unlock()
 	for _, k := range again {
-		if _, ok := want[k]; ok && !slices.Contains(add, k) {
+		if _, ok := want[k]; ok && !slices.Contains(add, k) && !l.pending(k) {
 			if delete(l.rejected, k); l.active[k] {
 				drop = append(drop, k)
 			}

@@ -331,6 +331,33 @@ func TestHandles(t *testing.T) {
 	})
 }
 
+// TestNoRenewalOfWhatComes: a subscription that the venue hasn't acknowledged yet
+// isn't renewed.
+func TestNoRenewalOfWhatComes(t *testing.T) {
+	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+		pl := &plugin{batch: 1, tokens: true}
+		s.Renderer = pl
+		v.ws = func(n int, ws *websocket.Conn, _ *http.Request) {
+			v.serve(n, ws, func(r request) []string {
+				time.Sleep(3 * time.Second)
+				return []string{fmt.Sprintf(`{"ack":%q}`, r.ID)}
+			})
+		}
+		all := subs(market.ChannelBook, 1)
+		r := decoded(t, s, all)
+		for i, want := range []int{0, 2} {
+			time.Sleep(time.Duration(1+4*i) * time.Second)
+			r.Resubscribe(all[0])
+			time.Sleep(time.Second)
+			pl.mu.Lock()
+			if len(pl.asked) != want {
+				t.Errorf("%d times: %+v", len(pl.asked), pl.asked)
+			}
+			pl.mu.Unlock()
+		}
+	})
+}
+
 func TestAcknowledgements(t *testing.T) {
 	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
 		s.Renderer = &plugin{batch: 1, tokens: true}

@@ -315,7 +315,10 @@ func (d *decoder) book(t *topic, out *source.Out) {
 	}
 	inst := out.SymbolIn(t.market, t.symbol)
 	if t.orders != nil && !t.orders.known {
-		out.Resync(inst, "the orders of the raw book are not known")
+		if !t.orders.asked {
+			t.orders.asked = true
+			out.Resync(inst, "the orders of the raw book are not known")
+		}
 		return
 	}
 	b := market.Book{Header: d.header(market.ChannelBook), Depth: t.depth, FirstSeq: market.None, Checksum: market.None, Bids: d.bids, Asks: d.asks}

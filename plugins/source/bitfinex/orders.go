@@ -7,6 +7,7 @@ import "github.com/marketprism/marketprism/sdk/market"
 // decoder that starts in mid-stream asks for another one.
 type orders struct {
 	known bool
+	asked bool // for a snapshot
 	by    map[int64]order
 	sums  map[place]total
 }

@@ -251,11 +251,16 @@ func (d *bitfinex) tick(now time.Time) {
 		case st.kind == ChannelTrades:
 		case st.kind == ChannelBook && st.sent != st.sym.seq:
 			st.sent = st.sym.seq
-			sum := int64(st.sym.bitfinexSum(st.arg == "R0"))
+			raw := st.arg == "R0"
+			sum := int64(st.sym.bitfinexSum(raw))
 			if d.e.takeFor(FaultChecksum, st) != nil {
 				sum ^= 1
 			}
-			send(st, st.about(), 0, bitfinexChecksums, nil, func(v uint8) []byte {
+			about, flags := st.about(), EntryFlags(0)
+			if raw { // a collector that keeps levels can't compute it
+				about, flags = About{}, FlagControl
+			}
+			send(st, about, flags, bitfinexChecksums, nil, func(v uint8) []byte {
 				return d.tail(appendInt(append(d.head(nil, st), `"cs",`...), sum), v, t)
 			})
 		case st.kind != ChannelBook && t-st.sent >= int64(time.Second):
