@@ -203,6 +203,7 @@ func (f *Feed) reconcile() {
 				load[s] += channels(sub)
 			} else {
 				delete(s.subs, k)
+				delete(s.shunned, k)
 				changed[s] = true
 			}
 		}
