@@ -214,6 +214,7 @@ const (
 	ChecksumNone   ChecksumKind = ""
 	ChecksumKraken ChecksumKind = "kraken" // CRC32 of digits without point and leading zeros, asks ascending, then bids descending
 	ChecksumPairs  ChecksumKind = "pairs"  // signed CRC32 of bid:ask interleaved, texts as sent, joined by ":" (OKX, Bitget)
+	ChecksumScript ChecksumKind = "script" // pairs, numbers as JavaScript prints them, amounts of asks negative (Bitfinex)
 )
 
 // Checksum is a book's rule. Where the venue has moved from checksums to
