@@ -209,7 +209,7 @@ func (d *decoder) listing(out *source.Out) error {
 		return source.Lacks(c, "an instrument", "symbol or typ")
 	}
 	m := marketOf(string(symbol))
-	if !slices.Contains(traded, kind) || d.market != m && d.market != market.MarketMixed && d.market != market.MarketNone {
+	if !slices.Contains(traded, kind) || !d.wants(m) {
 		return nil
 	}
 	n := parse(m, string(symbol))
@@ -237,6 +237,11 @@ func (d *decoder) listing(out *source.Out) error {
 	r.Header.Instrument = out.SymbolIn(m, symbol)
 	out.Instrument(&r)
 	return nil
+}
+
+// wants says whether what answers hold of a market belongs to this feed.
+func (d *decoder) wants(m market.Market) bool {
+	return d.market == m || d.market == market.MarketMixed || d.market == market.MarketNone
 }
 
 // part is 1/n, of powers of ten alone.

@@ -38,7 +38,7 @@ func New() source.Source {
 		p.manifest.Markets = append(p.manifest.Markets, source.MarketSpec{
 			Market: m, HTTP: []string{"https://www.bitmex.com"},
 			// "Now 60 connections per hour"; "Unauthenticated limit remains 30 requests per minute"
-			Connects: source.Rate{N: 60, Per: time.Hour}, Weight: source.WeightLimit{Rate: source.Rate{N: 30, Per: time.Minute}},
+			Connects: source.Rate{N: 60, Per: time.Hour}, Weight: source.WeightLimit{Rate: source.Rate{N: 30, Per: time.Minute}}, TickersWeight: 1,
 			Endpoints: []source.Endpoint{{
 				URL: "wss://ws.bitmex.com/realtime", Alternates: []string{"wss://www.bitmex.com/realtime"},
 				// "This access is not rate-limited once connected". The numbers are ours:

@@ -24,7 +24,11 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 	*m = message{action: inserted, depth: market.None, origin: market.OriginBackfill}
 	switch string(name) {
 	case "instrument", "instrument/active":
-		if err := d.rows(out, (*decoder).listing); err != nil {
+		one := (*decoder).listing
+		if bytes.Contains(query, []byte("columns=")) {
+			one = (*decoder).statistic
+		}
+		if err := d.rows(out, one); err != nil {
 			return err
 		}
 		return c.End()

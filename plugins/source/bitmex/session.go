@@ -102,8 +102,8 @@ func topics(m market.Market, sub source.Subscription) ([]string, error) {
 	return nil, fmt.Errorf("bitmex: channel %s of %s is no stream", sub.Channel, sub.Symbol)
 }
 
-// Requests renders the catalogue, which is one of all markets, and the trades of
-// a span of time, of which the venue gives the first 1,000.
+// Requests renders the catalogue and the statistics, which are of all markets,
+// and the trades of a span of time, of which the venue gives the first 1,000.
 func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 	base := r.Base
 	if base == "" {
@@ -112,6 +112,11 @@ func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 	base += "/api/v1/"
 	if r.Purpose == source.PurposeInstruments || r.Purpose == source.PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments {
 		return []source.Request{{URL: base + "instrument/active", Weight: 1}}, nil
+	}
+	if r.Purpose == source.PurposeTickers {
+		q := url.Values{"count": {"500"}, "filter": {`{"state":"Open"}`}, // 500 are the most
+			"columns": {`["symbol","timestamp","lastPrice","prevPrice24h","highPrice","lowPrice","volume24h","foreignNotional24h","vwap"]`}}
+		return []source.Request{{URL: base + "instrument?" + q.Encode(), Weight: 1}}, nil
 	}
 	var all []source.Request
 	for _, sub := range r.Subs {

@@ -59,6 +59,29 @@ func TestRequests(t *testing.T) {
 		"http://h/api/v1/instrument/active")
 }
 
+// TestStatistics: those of all markets are requested at once, of which each feed
+// takes its own.
+func TestStatistics(t *testing.T) {
+	all, err := New().Requests(source.RequestFor{Purpose: source.PurposeTickers, Market: market.MarketLinear, Base: "http://h"})
+	if err != nil || len(all) != 1 || !strings.HasPrefix(all[0].URL, "http://h/api/v1/instrument?columns=%5B%22symbol%22%2C") || !strings.HasSuffix(all[0].URL, "&count=500&filter=%7B%22state%22%3A%22Open%22%7D") {
+		t.Fatalf("%v %v", all, err)
+	}
+	in := oracle.Answer(all[0].URL, []byte(`[{"symbol":"XBTUSD","lastPrice":65000,"foreignNotional24h":52310000},{"symbol":"ETHUSD","lastPrice":3000,"volume24h":7,"foreignNotional24h":775.5,"timestamp":"2026-06-04T03:47:45.500Z"},{"symbol":"NEWUSDT"}]`))
+	items, err := oracle.NewFeed(t, New(), market.MarketLinear).Decode(t, &in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, it := range items {
+		if it.Record != nil {
+			got = append(got, fmt.Sprintf("%s %s %s %s", it.Record.Kind(), it.Instrument.Symbol, oracle.Dec(t, it.Record, "volume"), oracle.Dec(t, it.Record, "quote_volume")))
+		}
+	}
+	if len(got) != 1 || got[0] != "ticker ETHUSD 7 775.5" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	oracle.RefusesFrames(t, New(), market.MarketSpot, sub(market.ChannelFunding, "XBT_USDT"), sub(market.ChannelLiquidations, "XBT_USDT"),
 		sub(market.ChannelCandles, "XBT_USDT", "intervals", []string{"7m"}), sub(market.ChannelTrades, `XBT"USDT`), sub(market.ChannelTrades, "XBT,ETH"), sub(market.ChannelTrades, ""))

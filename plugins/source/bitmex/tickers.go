@@ -121,12 +121,10 @@ func fieldOf(key []byte) field {
 	return numDecimals
 }
 
-// instrument decodes a row and emits the channels that it concerns.
-func (d *decoder) instrument(out *source.Out) error {
+// row reads the members of a row into d.fresh.
+func (d *decoder) row() (symbol []byte, ts int64, err error) {
 	c, f := &d.c, &d.fresh
 	f.have = 0
-	var symbol []byte
-	ts := int64(0)
 	for c.Key() {
 		switch key := c.KeyBytes(); string(key) {
 		case "symbol":
@@ -153,11 +151,18 @@ func (d *decoder) instrument(out *source.Out) error {
 		}
 	}
 	if symbol == nil || c.Err() != nil {
-		return source.Lacks(c, "an instrument", "symbol")
+		return nil, 0, source.Lacks(c, "an instrument", "symbol")
 	}
-	if d.m.action == deleted {
-		return nil
+	return symbol, ts, nil
+}
+
+// instrument decodes a row and emits the channels that it concerns.
+func (d *decoder) instrument(out *source.Out) error {
+	symbol, ts, err := d.row()
+	if err != nil || d.m.action == deleted {
+		return err
 	}
+	f := &d.fresh
 	h := source.Header(market.ChannelTicker)
 	h.Instrument, h.Ts = d.id(symbol, out), ts
 	s := d.state(h.Instrument)
@@ -180,6 +185,21 @@ func (s *fields) merge(f *fields) {
 	if f.have&(1<<fHours) != 0 {
 		s.hours = f.hours
 	}
+}
+
+// statistic decodes a row of those of all markets: its ticker, if it has one and
+// is of this market.
+func (d *decoder) statistic(out *source.Out) error {
+	symbol, ts, err := d.row()
+	if err != nil || d.fresh.have&(1<<fLast) == 0 || !d.wants(marketOf(string(symbol))) {
+		return err
+	}
+	h := source.Header(market.ChannelTicker)
+	h.Instrument, h.Ts = d.id(symbol, out), ts
+	s := fields{}
+	s.merge(&d.fresh)
+	d.emitState(out, h, &s, ofTicker)
+	return nil
 }
 
 // emitState emits the channels that new fields concern.

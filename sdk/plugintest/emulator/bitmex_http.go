@@ -44,7 +44,11 @@ func (d *bitmex) answered(path string, arg func(string) string) (body []byte, wh
 	if path == "instrument/active" || path == "instrument" {
 		all := []obj{}
 		for _, s := range d.e.mkt.syms {
-			all = append(all, d.listing(s))
+			if columns := arg("columns"); columns != "" {
+				all = append(all, d.statistic(s, columns))
+			} else {
+				all = append(all, d.listing(s))
+			}
 		}
 		body, _ = json.Marshal(all) // texts and numbers always marshal
 		return body, ""
@@ -80,6 +84,21 @@ func (d *bitmex) answered(path string, arg func(string) string) (body []byte, wh
 		return nil, "Not Found"
 	}
 	return append(body, ']'), ""
+}
+
+// statistic has the columns of an instrument that are asked for.
+func (d *bitmex) statistic(s *symbol, columns string) obj {
+	var all map[string]json.RawMessage
+	_ = json.Unmarshal(d.instrument(nil, s, time.Now().UnixNano(), true), &all) // it is JSON
+	var names []string
+	_ = json.Unmarshal([]byte(columns), &names)
+	o := obj{}
+	for _, name := range names {
+		if v, ok := all[name]; ok {
+			o[name] = v
+		}
+	}
+	return o
 }
 
 func (d *bitmex) listing(s *symbol) obj {
