@@ -17,7 +17,6 @@ var benchFrames = []oracle.Frame{
 	{"mark", `{"table":"instrument","action":"update","data":[{"symbol":"XBTUSD","openValue":505404200000,"fairPrice":65093.5,"markPrice":65093.5,"timestamp":"2026-06-04T03:47:45.500Z"}]}`},
 	{"candle", `{"table":"tradeBin1m","action":"insert","data":[{"timestamp":"2026-02-01T00:07:00.000Z","symbol":"XBTUSD","open":23077.5,"high":23096.5,"low":23076.5,"close":23085,"trades":93,"volume":342600,"vwap":23081.1487,"lastSize":100,"turnover":1484330812,"homeNotional":14.843308120000001,"foreignNotional":342600}]}`},
 	{"whole 2021", `{"table":"orderBookL2","action":"partial","data":[{"symbol":"XBTUSD","id":8796381000,"side":"Sell","size":49900,"price":36190},{"symbol":"XBTUSD","id":8796381050,"side":"Sell","size":125714,"price":36189.5},{"symbol":"XBTUSD","id":8796385500,"side":"Buy","size":136,"price":36145}]}`},
-	{"book 2021", `{"table":"orderBookL2","action":"update","data":[{"symbol":"XBTUSD","id":8796381050,"side":"Sell","size":2344},{"symbol":"XBTUSD","id":8796385500,"side":"Buy","size":582}]}`},
 	{"acknowledgement", `{"success":true,"subscribe":"orderBookL2:XBTUSD","request":{"op":"subscribe","args":["orderBookL2:XBTUSD"]},"pool":"Primary"}`},
 }
 

@@ -2,9 +2,10 @@
 // address. The venue announced that it closes on 2026-09-23 at 04:00 UTC: what
 // was recorded of it is read, in the formats of 2021 and since.
 //
-// manifest.go holds what the venue is, session.go what is sent to it, decode.go
-// and tickers.go what it sends, responses.go what it answers to requests,
-// instruments.go its names and catalogue, legacy.go what books were like until 2023.
+// manifest.go holds what the venue is, session.go what is sent to it, decode.go,
+// book.go, tickers.go and events.go what it sends, responses.go what it answers to
+// requests, instruments.go its names and catalogue, legacy.go what books were like
+// until 2023.
 package bitmex
 
 import (
