@@ -15,6 +15,7 @@ import (
 	"github.com/marketprism/marketprism/plugins/source/coinbase"
 	"github.com/marketprism/marketprism/plugins/source/deribit"
 	"github.com/marketprism/marketprism/plugins/source/gateio"
+	"github.com/marketprism/marketprism/plugins/source/htx"
 	"github.com/marketprism/marketprism/plugins/source/kraken"
 	"github.com/marketprism/marketprism/plugins/source/okx"
 	"github.com/marketprism/marketprism/sdk/serve"
@@ -33,6 +34,7 @@ var (
 		"coinbase":  coinbase.New,
 		"deribit":   deribit.New,
 		"gateio":    gateio.New,
+		"htx":       htx.New,
 		"kraken":    kraken.New,
 		"okcoin":    okx.NewOkcoin,
 		"okx":       okx.New,
