@@ -63,11 +63,11 @@ func (d *decoder) answerOf(address []byte, out *source.Out) error {
 	m := &d.m
 	path, _, _ := bytes.Cut(address, []byte("?"))
 	last := path[bytes.LastIndexByte(path, '/')+1:]
-	for _, prefix := range [...]string{"swap_", "contract_"} {
-		last = bytes.TrimPrefix(last, []byte(prefix))
+	if product, name, ok := bytes.Cut(last, []byte{'_'}); ok && (string(product) == "swap" || string(product) == "contract") {
+		last = name
 	}
 	switch string(last) {
-	case "symbols", "market-symbols", "info":
+	case "symbols", "market-symbols", "contract_info":
 		return d.each(out, (*decoder).listing)
 	case "open_interest":
 		return d.each(out, (*decoder).openInterest)
