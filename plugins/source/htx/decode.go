@@ -17,8 +17,9 @@ type decoder struct {
 	market market.Market
 	since  map[uint64]int64 // of streams of trades that have brought none yet: see stream
 
-	m          message     // that is being decoded
-	b          market.Book // of the frame, until the rest of it was read
+	m          message      // that is being decoded
+	b          market.Book  // of the frame, until the rest of it was read
+	p          market.Price // the same
 	bids, asks []market.Level
 	trades     []market.Trade
 	text       []byte
@@ -32,7 +33,7 @@ type message struct {
 	conn               uint32
 	sent               int64
 	asked              bool // for: a reply
-	book               bool // there is one to be emitted
+	book, price        bool // there is one to be emitted
 	origin             market.Origin
 }
 
@@ -101,8 +102,11 @@ func (m *message) name(text []byte) {
 	}
 }
 
-// isBook: these have a time of their own, or are told when the frame is read.
 func (t topic) isBook() bool { return t >= isMBP && t <= isDepth }
+
+// held are topics whose time may stand behind their data: records of them are
+// emitted when the frame was read.
+func (t topic) held() bool { return t.isBook() || t == isMark || t == isIndex }
 
 // maxCatalogue bounds a response.
 const maxCatalogue = 64 << 20
@@ -166,7 +170,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		case "ts":
 			m.sent = source.Millis(c)
 		case "tick", "data":
-			if m.what == topicNone || m.sent == market.None && !m.what.isBook() {
+			if m.what == topicNone || m.sent == market.None && !m.what.held() {
 				data, waiting = c.Mark(), true
 				c.Skip()
 				continue
@@ -220,7 +224,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	case !done:
 		return fmt.Errorf("no data of %.60q", m.topic)
 	}
-	d.emitBook(out)
+	d.emit(out)
 	return nil
 }
 
@@ -431,8 +435,13 @@ func (d *decoder) book(*source.Out) error {
 	return c.Err()
 }
 
-func (d *decoder) emitBook(out *source.Out) {
+// emit emits what was held until the frame was read.
+func (d *decoder) emit(out *source.Out) {
 	m, b := &d.m, &d.b
+	if m.price {
+		d.p.TsSend, d.p.Ts, d.p.Instrument = m.sent, m.sent, d.id(nil, out)
+		out.Price(&d.p)
+	}
 	if !m.book {
 		return
 	}
@@ -507,7 +516,14 @@ func quote(c *jsonscan.Cursor, price, amount *market.Decimal) {
 		*price = source.DecimalOrNull(c)
 		return
 	}
-	var v [2]market.Decimal
+	var d [2]jsonscan.Decimal
+	if n, ok := c.Decimals(d[:]); ok {
+		if n == 2 {
+			*price, *amount = market.NewDecimal(d[0].Coef, d[0].Scale), market.NewDecimal(d[1].Coef, d[1].Scale)
+		}
+		return
+	}
+	var v [2]market.Decimal // a number that is wide or has an exponent
 	if source.Decimals(c, v[:]) == 2 {
 		*price, *amount = v[0], v[1]
 	}

@@ -39,12 +39,12 @@ func (l *inflater) inflate(data []byte) ([]byte, error) {
 		n, err := l.z.Read(l.buf[len(l.buf):cap(l.buf)])
 		l.buf = l.buf[:len(l.buf)+n]
 		switch {
+		case len(l.buf) > maxInflated:
+			return nil, fmt.Errorf("gzip: more than %d bytes come of %d", maxInflated, len(data))
 		case err == io.EOF:
 			return l.buf, nil
 		case err != nil:
 			return nil, fmt.Errorf("gzip: %w", err)
-		case len(l.buf) > maxInflated:
-			return nil, fmt.Errorf("gzip: more than %d bytes come of %d", maxInflated, len(data))
 		}
 	}
 }

@@ -54,7 +54,7 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 	if err := c.End(); err != nil {
 		return err
 	}
-	d.emitBook(out)
+	d.emit(out)
 	return nil
 }
 

@@ -92,6 +92,9 @@ func (v *volumes) read(c *jsonscan.Cursor, m market.Market, key []byte) {
 // singapore is ahead of UTC by so much: the venue's days begin there.
 const singapore = 8 * time.Hour
 
+// maxSeconds bounds a time in seconds, which is multiplied.
+const maxSeconds = 1 << 33
+
 // candle decodes a candle, whose id is when it began, in seconds.
 func (d *decoder) candle(out *source.Out) error {
 	c, m := &d.c, &d.m
@@ -101,7 +104,10 @@ func (d *decoder) candle(out *source.Out) error {
 	for c.Key() {
 		switch key := c.KeyBytes(); string(key) {
 		case "id":
-			t.OpenTs = source.Seconds(c)
+			if t.OpenTs = c.Int64(); uint64(t.OpenTs) > maxSeconds {
+				c.Fail("a time is out of range")
+			}
+			t.OpenTs *= int64(time.Second)
 		case "open":
 			t.Open = source.Decimal(c)
 		case "high":
@@ -144,26 +150,24 @@ func length(native []byte) (name string, long time.Duration, months int) {
 }
 
 // price decodes a candle of the mark or the index price, whose close is the price
-// now.
-func (d *decoder) price(out *source.Out) error {
+// now, into d.p.
+func (d *decoder) price(*source.Out) error {
 	c, m := &d.c, &d.m
-	t := market.Price{Header: d.header(market.ChannelMarkPrice)}
-	t.Kind, t.TsSend, t.Ts = market.KindMarkPrice, m.sent, m.sent
-	if m.what == isIndex {
-		t.Kind, t.Channel = market.KindIndexPrice, market.ChannelIndexPrice
+	d.p = market.Price{Header: d.header(market.ChannelMarkPrice)}
+	if d.p.Kind = market.KindMarkPrice; m.what == isIndex {
+		d.p.Kind, d.p.Channel = market.KindIndexPrice, market.ChannelIndexPrice
 	}
 	for c.Key() {
 		if string(c.KeyBytes()) == "close" {
-			t.Price = source.Decimal(c)
+			d.p.Price = source.Decimal(c)
 		} else {
 			c.Skip()
 		}
 	}
-	if t.Price.IsNull() || m.symbol == nil {
+	if d.p.Price.IsNull() || m.symbol == nil {
 		return source.Lacks(c, "a price", "a symbol or close")
 	}
-	t.Instrument = d.id(nil, out)
-	out.Price(&t)
+	m.price = true
 	return nil
 }
 
