@@ -10,13 +10,16 @@ import (
 	"github.com/marketprism/marketprism/plugins/sink/parquet"
 	"github.com/marketprism/marketprism/plugins/sink/stdout"
 	"github.com/marketprism/marketprism/plugins/source/binance"
+	"github.com/marketprism/marketprism/plugins/source/bitfinex"
 	"github.com/marketprism/marketprism/plugins/source/bitget"
 	"github.com/marketprism/marketprism/plugins/source/bybit"
 	"github.com/marketprism/marketprism/plugins/source/coinbase"
 	"github.com/marketprism/marketprism/plugins/source/deribit"
 	"github.com/marketprism/marketprism/plugins/source/gateio"
 	"github.com/marketprism/marketprism/plugins/source/htx"
+	"github.com/marketprism/marketprism/plugins/source/hyperliquid"
 	"github.com/marketprism/marketprism/plugins/source/kraken"
+	"github.com/marketprism/marketprism/plugins/source/kucoin"
 	"github.com/marketprism/marketprism/plugins/source/okx"
 	"github.com/marketprism/marketprism/sdk/serve"
 	"github.com/marketprism/marketprism/sdk/sink"
@@ -27,17 +30,20 @@ import (
 // The bundled plugins. Each runs in a process of its own: this binary again.
 var (
 	bundledSources = map[string]func() source.Source{
-		"binance":   binance.New,
-		"binanceus": binance.NewUS,
-		"bitget":    bitget.New,
-		"bybit":     bybit.New,
-		"coinbase":  coinbase.New,
-		"deribit":   deribit.New,
-		"gateio":    gateio.New,
-		"htx":       htx.New,
-		"kraken":    kraken.New,
-		"okcoin":    okx.NewOkcoin,
-		"okx":       okx.New,
+		"binance":     binance.New,
+		"binanceus":   binance.NewUS,
+		"bitfinex":    bitfinex.New,
+		"bitget":      bitget.New,
+		"bybit":       bybit.New,
+		"coinbase":    coinbase.New,
+		"deribit":     deribit.New,
+		"gateio":      gateio.New,
+		"htx":         htx.New,
+		"hyperliquid": hyperliquid.New,
+		"kraken":      kraken.New,
+		"kucoin":      kucoin.New,
+		"okcoin":      okx.NewOkcoin,
+		"okx":         okx.New,
 	}
 	bundledSinks = map[string]func() sink.Sink{
 		"null":    null.New,

@@ -137,8 +137,14 @@ func New(rule source.BookRule, o Options) *Book {
 	return b
 }
 
-// waits says whether deltas are held for a snapshot that comes by request.
+// waits says whether a book that has no snapshot asks for one by a request.
 func waits(w source.SnapshotWay) bool { return w == source.SnapshotHTTP || w == source.SnapshotSocket }
+
+// holds says whether deltas are held for a snapshot: one that comes by request,
+// or one in the stream that may come behind them.
+func (b *Book) holds() bool {
+	return waits(b.rule.Snapshot) || b.rule.Snapshot == source.SnapshotInBand && b.rule.Sequence.Start != source.StartInBand
+}
 
 // SetPrecision tells the places with which the venue computes its checksum; it
 // belongs to the book's state and to its checkpoint.
@@ -182,11 +188,13 @@ func (b *Book) Ahead(v market.View) bool {
 
 // unsynced holds or emits a delta that came while no snapshot is in force.
 func (b *Book) unsynced(v market.View, emit func(market.View), out *Outcome) Verdict {
-	if !waits(b.rule.Snapshot) {
+	if !b.holds() {
 		b.emitUnsynced(v, emit)
 		return VerdictUnsynced
 	}
-	b.need(out, source.RecoverRequest)
+	if waits(b.rule.Snapshot) {
+		b.need(out, source.RecoverRequest)
+	}
 	for b.held.n > 0 && !b.held.fits(v, &b.opts) {
 		b.dropHeld(emit)
 	}

@@ -9,8 +9,8 @@
 // the journal. Records leave it through the emit function with their verdict in
 // the flags (market.FlagApplied, FlagStale, FlagUnsynced, FlagChecksumOK,
 // FlagChecksumBad, FlagCrossed), each exactly once. Deltas that came before the
-// HTTP snapshot which they continue are held: the snapshot leaves first, they
-// follow in their order. While emit runs, the book is as it was after the record
+// snapshot which they continue are held, where the rule says that it comes beside
+// them: the snapshot leaves first, they follow in their order. While emit runs, the book is as it was after the record
 // that emit is given.
 //
 // Ownership: Apply writes the flags into the record that it is given, which must

@@ -178,7 +178,7 @@ func (b *Book) restoreSide(s *side, ls market.Levels, negate bool) error {
 }
 
 func (b *Book) restoreHeld(body []byte, n int64) error {
-	if len(body) > 0 && (b.inForce || !waits(b.rule.Snapshot)) {
+	if len(body) > 0 && (b.inForce || !b.holds()) {
 		return errors.New("deltas are held where none can be")
 	}
 	for rest := body; len(rest) > 0; n-- {

@@ -3,6 +3,7 @@ package conn
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -240,8 +241,8 @@ func (l *link) letters() error {
 		l.queue = append(l.queue, item{frame: a})
 	}
 	for _, m := range in {
-		token, reason := m.text, ""
-		if m.kind == source.SignalRejected {
+		token, reason := m.text, "" // or the handle of a subscription
+		if m.kind == source.SignalRejected || m.kind == source.SignalSubscribed {
 			if i := indexNUL(token); i >= 0 {
 				token, reason = token[:i], token[i+1:]
 			}
@@ -273,6 +274,13 @@ func (l *link) letters() error {
 		}
 		a := waiting[0]
 		l.settle(a)
+		if m.kind == source.SignalSubscribed && reason != "" {
+			if l.handles == nil {
+				l.handles = map[string]string{}
+			}
+			l.handles[a.token] = reason
+		}
+		l.answered = l.answered || len(a.keys) > 0
 		if m.kind == source.SignalRejected {
 			for _, k := range a.keys {
 				l.rejected[k] = true // not asked for again on this connection
@@ -313,6 +321,19 @@ func indexNUL(s string) int {
 	return -1
 }
 
+// pending says whether a frame that concerns k waits to be sent or acknowledged:
+// what is on its way needs no renewal.
+func (l *link) pending(k subKey) bool {
+	for _, list := range l.acks {
+		for _, a := range list {
+			if slices.Contains(a.keys, k) {
+				return true
+			}
+		}
+	}
+	return slices.ContainsFunc(l.queue, func(it item) bool { return it.frame != nil && it.frame.Token != "" && slices.Contains(it.keys, k) })
+}
+
 // oldest is the list whose first frame waits longest.
 func (l *link) oldest() (first []*ack) {
 	for _, list := range l.acks {
@@ -332,6 +353,16 @@ func (l *link) settle(a *ack) {
 		l.acks[a.token] = rest
 	}
 	l.unacked--
+}
+
+// alone is the frame of a careful link that waits for its answer; nil if none does.
+func (l *link) alone() *ack {
+	for _, list := range l.acks {
+		if l.careful && l.unacked == 1 && len(list[0].keys) > 0 {
+			return list[0]
+		}
+	}
+	return nil
 }
 
 // acked sends again what nobody acknowledged.
@@ -390,6 +421,8 @@ func (l *link) work(due func(time.Time) bool, now time.Time) error {
 				return nil
 			}
 			l.login.Settled()
+		case l.careful && l.unacked > 0 && len(it.keys) > 0:
+			return nil
 		default:
 			if d, _ := l.requests.ask(now, 1, urgent); d > 0 && len(it.keys) > 0 {
 				if !l.scripted.IsZero() && !l.standby.Load() && !l.replacing.Load() { // a new connection has a budget of its own
@@ -455,7 +488,7 @@ func (l *link) render() {
 	l.resubs = nil
 	l.mu.Unlock()
 	for _, k := range again {
-		if _, ok := want[k]; ok && !slices.Contains(add, k) {
+		if _, ok := want[k]; ok && !slices.Contains(add, k) && !l.pending(k) {
 			if delete(l.rejected, k); l.active[k] {
 				drop = append(drop, k)
 			}
@@ -475,6 +508,7 @@ func (l *link) render() {
 		}
 	}
 	l.rendering = true
+	handles := maps.Clone(l.handles)
 	l.slot.work.Go(l.name(" rendering"), func(context.Context) error {
 		r := rendering{add: add, drop: drop}
 		for _, half := range []struct {
@@ -486,7 +520,7 @@ func (l *link) render() {
 			}
 			req := source.FrameRequest{Market: l.f.set.Spec.Market, Class: l.ep.Class, Unsubscribe: half.unsub}
 			if half.unsub {
-				req.Live = live
+				req.Live, req.Handles = live, handles
 			}
 			for _, k := range half.keys {
 				req.Subscriptions = append(req.Subscriptions, l.f.subOf(k, want))

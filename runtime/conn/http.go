@@ -126,7 +126,7 @@ func (f *Feed) exchange(ctx context.Context, c call) (source.Reply, error) {
 	if resp.Status >= 500 {
 		f.baseAt.Add(1)
 	}
-	if c.Sign != nil && resp.Status == http.StatusUnauthorized {
+	if c.Sign != nil && f.set.Credentials != nil && resp.Status == http.StatusUnauthorized {
 		return reply, fault.Errorf(fault.Stop, "conn: %s: %s: the venue refuses the login: HTTP 401: %s; look at the source's credentials block", f.name, at, excerpt(resp.Body))
 	}
 	if resp.Status/100 != 2 {

@@ -37,6 +37,9 @@ type link struct {
 	patience  int  // times StaleAfter
 	strain    int  // times DegradedFor
 	parent    context.Context
+	careful   bool          // waits for each frame's answer before the next
+	doubts    [][]subKey    // of the frames that go last
+	asked     int           // frames of the script that subscribe
 	beside    *link         // carries the subscriptions while this one comes up; nil: none does
 	since     time.Time     // made, then opened
 	err       error         // of run, once it returned
@@ -60,7 +63,9 @@ type link struct {
 	queue     []item
 	ready     map[string]bool // Await tokens that came
 	acks      map[string][]*ack
+	handles   map[string]string // the venue's names of subscriptions, by token
 	unacked   int
+	answered  bool // a subscription was acknowledged or refused
 	active    map[subKey]bool
 	rejected  map[subKey]bool
 	rendered  chan rendering
@@ -159,7 +164,7 @@ func newLink(ctx context.Context, s *slot, address string, priority int) (*link,
 	if err != nil {
 		return nil, err
 	}
-	l := &link{f: s.f, slot: s, ep: s.ep, num: n, address: address, priority: priority, patience: s.patience, strain: s.strain, parent: ctx, since: time.Now(),
+	l := &link{f: s.f, slot: s, ep: s.ep, num: n, address: address, priority: priority, patience: s.patience, strain: s.strain, careful: s.rough >= roughMost, doubts: slices.Clone(s.doubts), parent: ctx, since: time.Now(),
 		prio: make(chan string, 64), pongs: make(chan string, 4), wake: make(chan struct{}, 1), ready: make(map[string]bool), acks: make(map[string][]*ack),
 		active: make(map[subKey]bool), rejected: make(map[subKey]bool), rendered: make(chan rendering, 1), done: make(chan struct{})}
 	l.login = s.f.signs.Session()
@@ -380,7 +385,7 @@ func (l *link) error(k fault.Kind, format string, args ...any) error {
 
 // session asks for the script until each of its requests has a reply.
 func (l *link) session(subs []source.Subscription) (source.Script, error) {
-	req := source.SessionRequest{Market: l.f.set.Spec.Market, Class: l.ep.Class, Endpoint: l.address, Subscriptions: subs, Config: l.f.set.Config}
+	req := source.SessionRequest{Market: l.f.set.Spec.Market, Class: l.ep.Class, Endpoint: l.address, Base: l.f.base(), Subscriptions: subs, Config: l.f.set.Config}
 	for range 8 {
 		script, err := l.f.set.Renderer.Session(l.ctx, req)
 		if err != nil {
@@ -441,11 +446,21 @@ func (l *link) plan(script source.Script, keys []subKey) error {
 			l.queue = append(l.queue, it)
 		}
 	}
+	l.asked = 0
 	for _, it := range l.queue {
+		if len(it.keys) > 0 {
+			l.asked++
+		}
 		if it.frame != nil {
 			if err := l.sendable(it.frame); err != nil {
 				return err
 			}
+		}
+	}
+	for _, keys := range l.doubts {
+		if i := slices.IndexFunc(l.queue, func(it item) bool { return len(it.keys) > 0 && slices.Equal(it.keys, keys) }); i >= 0 {
+			last := l.queue[i]
+			l.queue = append(slices.Delete(l.queue, i, i+1), last)
 		}
 	}
 	l.queue = append(l.queue, item{end: true})
@@ -523,7 +538,7 @@ func (l *link) dial(way *way, st *source.Dial) error {
 			if rerr := f.refusal(way, a, l.num, time.Now()); rerr != nil {
 				return unopened{rerr, connectStatus}
 			}
-			if st.Sign != nil && (resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusBadRequest) { // the latter of a key without its form
+			if st.Sign != nil && f.set.Credentials != nil && (resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusBadRequest) { // the latter of a key without its form
 				return unopened{l.error(fault.Stop, "%s: the venue refuses the login: HTTP %s: %s; look at the source's credentials block", shown, resp.Status, excerpt(body)), connectStatus}
 			}
 			return unopened{l.errorf("%s: handshake: HTTP %s: %s", shown, resp.Status, excerpt(body)), connectStatus}

@@ -202,6 +202,46 @@ func TestUnauthorized(t *testing.T) {
 	}
 }
 
+// TestTokenRefused: a token that a venue grants to everybody is no login: one
+// that it refuses, at the dial or where it is granted, is asked for anew.
+func TestTokenRefused(t *testing.T) {
+	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+		pl := &plugin{}
+		pl.steps = func(r source.SessionRequest) []source.Step {
+			steps := []source.Step{{Request: &source.Request{Method: "POST", URL: r.Base + "/bullet", Sign: &source.Sign{Conceal: []string{"token"}}}}}
+			if len(r.Replies) == 0 {
+				return steps
+			}
+			return append(steps, source.Step{Dial: &source.Dial{URL: "wss://stream.testex.example/ws?token=${kept:token}", Sign: &source.Sign{}}},
+				source.Step{Subscribe: pl.frames("subscribe", r.Subscriptions)})
+		}
+		s.Renderer = pl
+		asked := 0
+		v.http = func(w http.ResponseWriter, r *http.Request) {
+			if asked++; asked == 1 {
+				http.Error(w, "not now", http.StatusUnauthorized)
+				return
+			}
+			fmt.Fprintf(w, `{"token":"granted=%d"}`, asked)
+		}
+		v.deny = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+			old := r.URL.Query().Get("token") != "granted=3"
+			if old {
+				http.Error(w, "token is invalid", http.StatusUnauthorized)
+			}
+			return old
+		}
+		r := decoded(t, s, subs(market.ChannelTrades, 1))
+		time.Sleep(time.Minute)
+		if n := len(r.seen(EventOpen)); n != 1 || asked != 3 {
+			t.Errorf("%d connections after %d requests", n, asked)
+		}
+		if text := dump(r.mem.all()) + fmt.Sprintf("%+v", r.Stats()); strings.Contains(text, "granted") {
+			t.Errorf("a token is seen in %s", text)
+		}
+	})
+}
+
 // TestEachConnectionLogsIn: the one that carries, the spare, what replaces them
 // for their age and what comes after a break sign in for themselves. A spare
 // that the venue wants to wait isn't tried before the time is up.

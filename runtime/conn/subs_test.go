@@ -3,6 +3,7 @@ package conn
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -143,6 +144,23 @@ func TestSetSubscriptionsSendsTheDifference(t *testing.T) {
 	})
 }
 
+// TestLengthsTakePlaces: each length of a candle is a channel of the venue, as the
+// plan counts it.
+func TestLengthsTakePlaces(t *testing.T) {
+	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+		s.Spec.Endpoints[0].MaxSubscriptions = 5
+		all := subs(market.ChannelTrades, 4)
+		for i := range all[:3] {
+			all[i].Config = schema.Values{"intervals": []string{"1m", "1h"}}
+		}
+		start(t, s, all)
+		time.Sleep(time.Second)
+		if n := sizes(subscribed(t, v.arrivals())); !slices.Equal(n, []int{2, 2}) {
+			t.Errorf("dealt %v", n)
+		}
+	})
+}
+
 func TestSubscriptionsWithAttributesAreDistinct(t *testing.T) {
 	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
 		one := source.Subscription{Channel: market.ChannelTrades, Symbol: "A", Config: schema.Values{"interval": "1m"}}
@@ -273,6 +291,73 @@ func decoded(t *testing.T, s Settings, list []source.Subscription) *running {
 	return r
 }
 
+// TestHandles: what the venue calls a subscription comes back when it is to be
+// unsubscribed, and only then.
+func TestHandles(t *testing.T) {
+	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+		pl := &plugin{batch: 1, tokens: true}
+		s.Renderer = pl
+		names := map[string]string{}
+		v.ws = func(n int, ws *websocket.Conn, _ *http.Request) {
+			v.serve(n, ws, func(r request) []string {
+				v.mu.Lock()
+				defer v.mu.Unlock()
+				if r.Op == "unsubscribe" {
+					return []string{fmt.Sprintf(`{"ack":%q}`, r.ID)}
+				}
+				names[r.ID] = fmt.Sprintf("chan-%s-%d", r.ID, len(names))
+				return []string{fmt.Sprintf(`{"ack":"%s\u0000%s"}`, r.ID, names[r.ID])}
+			})
+		}
+		all := subs(market.ChannelBook, 2)
+		r := decoded(t, s, all)
+		time.Sleep(time.Second)
+		if st := r.Stats(); len(st) != 1 || st[0].Unacked != 0 {
+			t.Fatalf("%+v", st)
+		}
+		for i := range 2 {
+			v.mu.Lock()
+			want := maps.Clone(names)
+			v.mu.Unlock()
+			r.Resubscribe(all[1])
+			time.Sleep(time.Second)
+			pl.mu.Lock()
+			asked := pl.asked[2*i:]
+			pl.mu.Unlock()
+			if len(asked) != 2 || !asked[0].Unsubscribe || !maps.Equal(asked[0].Handles, want) || len(want) < 2 || asked[1].Handles != nil {
+				t.Fatalf("%+v, want %v", asked, want)
+			}
+		}
+	})
+}
+
+// TestNoRenewalOfWhatComes: a subscription that the venue hasn't acknowledged yet
+// isn't renewed.
+func TestNoRenewalOfWhatComes(t *testing.T) {
+	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+		pl := &plugin{batch: 1, tokens: true}
+		s.Renderer = pl
+		v.ws = func(n int, ws *websocket.Conn, _ *http.Request) {
+			v.serve(n, ws, func(r request) []string {
+				time.Sleep(3 * time.Second)
+				return []string{fmt.Sprintf(`{"ack":%q}`, r.ID)}
+			})
+		}
+		all := subs(market.ChannelBook, 1)
+		r := decoded(t, s, all)
+		for i, want := range []int{0, 2} {
+			time.Sleep(time.Duration(1+4*i) * time.Second)
+			r.Resubscribe(all[0])
+			time.Sleep(time.Second)
+			pl.mu.Lock()
+			if len(pl.asked) != want {
+				t.Errorf("%d times: %+v", len(pl.asked), pl.asked)
+			}
+			pl.mu.Unlock()
+		}
+	})
+}
+
 func TestAcknowledgements(t *testing.T) {
 	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
 		s.Renderer = &plugin{batch: 1, tokens: true}
@@ -321,6 +406,74 @@ func TestAcknowledgements(t *testing.T) {
 			t.Errorf("closed %d times", n)
 		}
 	})
+}
+
+// TestSubscriptionThatEndsConnections: a venue that hangs up on some symbols costs
+// them alone; one that hangs up on everything costs none.
+func TestSubscriptionThatEndsConnections(t *testing.T) {
+	for name, bad := range map[string][]string{"first": {"trades:SYM0"}, "two": {"trades:SYM2", "trades:SYM3"}, "all": {"trades:SYM0", "trades:SYM1", "trades:SYM2", "trades:SYM3", "trades:SYM4"}} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+				s.Renderer = &plugin{batch: 1, tokens: true}
+				asked := map[string]int{}
+				v.ws = func(n int, ws *websocket.Conn, _ *http.Request) {
+					v.serve(n, ws, func(r request) []string {
+						v.mu.Lock()
+						defer v.mu.Unlock()
+						asked[r.Args[0]]++
+						if slices.Contains(bad, r.Args[0]) {
+							ws.Close()
+							return nil
+						}
+						return []string{fmt.Sprintf(`{"ack":%q}`, r.ID)}
+					})
+				}
+				r := decoded(t, s, subs(market.ChannelTrades, 5))
+				time.Sleep(10 * time.Minute)
+				rejected := r.seen(EventShunned)
+				if len(bad) == 5 {
+					if len(rejected) > 0 {
+						t.Errorf("%+v", rejected)
+					}
+					return
+				}
+				if st := r.Stats(); len(st) != 1 || st[0].State != StateLive || st[0].Unacked != 0 || st[0].Subscriptions != 5-len(bad) {
+					t.Errorf("%+v", st)
+				}
+				if len(rejected) != len(bad) {
+					t.Fatalf("%+v", rejected)
+				}
+				for _, e := range rejected {
+					if len(e.Subs) != 1 || !slices.Contains(bad, "trades:"+e.Subs[0].Symbol) || !strings.Contains(e.Detail, "ends each connection") {
+						t.Errorf("%+v", e)
+					}
+				}
+				v.mu.Lock()
+				for _, b := range bad {
+					if asked[b] > 6 {
+						t.Errorf("%s was asked for %d times", b, asked[b])
+					}
+				}
+				clear(asked)
+				v.mu.Unlock()
+				// It is tried again once it was given up and wanted anew.
+				if err := r.SetSubscriptions(subs(market.ChannelTrades, 1)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				v.mu.Lock()
+				bad = nil
+				v.mu.Unlock()
+				if err := r.SetSubscriptions(subs(market.ChannelTrades, 5)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Minute)
+				if st := r.Stats(); len(st) != 1 || st[0].Subscriptions != map[string]int{"first": 4, "two": 5}[name] { // SYM0 was wanted all the time
+					t.Errorf("%+v", st)
+				}
+			})
+		})
+	}
 }
 
 // TestAnswersInOrder: a refusal that doesn't say what it is to is to the frame

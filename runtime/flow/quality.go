@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/marketprism/marketprism/runtime/selection"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -170,9 +171,14 @@ func (l *Lane) coverStream(in *instrument, st *stream, now int64) {
 		return
 	}
 	spec, ver, lossy := l.specs[st.Channel], market.VerifiableNone, int64(0)
+	sums := st.Sums
+	if in.book != nil && st.Channel == market.ChannelBook {
+		sums = in.book.Stats().ChecksumsOK
+	}
 	if spec != nil {
 		switch {
-		case spec.Book != nil && spec.Book.Checksum.Kind != source.ChecksumNone && spec.Book.Checksum.Until == "":
+		// A venue may have feeds without, and have given them up meanwhile.
+		case spec.Book != nil && spec.Book.Checksum.Kind != source.ChecksumNone && (sums > st.Sums || st.Messages == 0 && spec.Book.Checksum.Until == ""):
 			ver = market.VerifiableChecksum
 		case spec.Book != nil && spec.Book.Sequence.Scope == source.ScopeConnection && (in.book == nil || in.book.Seq() == market.None):
 			// by a feed of the venue that has no numbers, or not synchronised
@@ -187,7 +193,7 @@ func (l *Lane) coverStream(in *instrument, st *stream, now int64) {
 		Messages: st.Messages, Gaps: st.Gaps, Missing: st.Missing, Verifiable: ver, LossyByVenue: lossy, ClockOffset: market.None}
 	l.scratch = c.AppendTo(l.scratch[:0])
 	l.emit(market.View(l.scratch))
-	st.Since, st.Messages, st.Gaps, st.Missing = now, 0, 0, 0
+	st.Since, st.Messages, st.Gaps, st.Missing, st.Sums = now, 0, 0, 0, sums
 }
 
 const hour = int64(3600 * 1e9)
@@ -329,6 +335,12 @@ func (l *Lane) note(n Note) error {
 				l.meter.streams = true
 			}
 		}
+	case NoteSelected:
+		for i := range n.Listings {
+			if err := l.selected(&n.Listings[i]); err != nil {
+				return err
+			}
+		}
 	case NoteStale:
 		for _, in := range l.ordered() {
 			for _, st := range in.streams {
@@ -337,12 +349,32 @@ func (l *Lane) note(n Note) error {
 				}
 			}
 		}
+	case NoteRejected:
+		l.meter.notices[market.CauseRejected].Add(1)
+		l.feedQuality(market.CauseRejected, n.Detail)
 	case NoteStopping:
 		l.stopping = true
 	case NoteStop:
 		l.cover(l.recv)
 		l.flush()
 	}
+	return nil
+}
+
+// selected states what an instrument is that a selector has taken or left out.
+func (l *Lane) selected(s *selection.Listing) error {
+	in, err := l.get(market.Instrument{Venue: l.s.Venue, Market: l.s.Market, Symbol: s.Symbol, Name: s.Name, AmountUnit: s.AmountUnit, ContractSize: s.ContractSize})
+	if err != nil {
+		return err
+	}
+	r := market.InstrumentRecord{Header: l.header(in, market.KindInstrument, market.ChannelInstruments), Instrument: []byte(s.Name), Base: []byte(s.Base), Quote: []byte(s.Quote),
+		Settle: []byte(s.Settle), ContractSize: s.ContractSize, TickSize: s.TickSize, LotSize: s.LotSize, Strike: s.Strike, AmountUnit: s.AmountUnit, Expiry: market.None,
+		OptionType: s.Option, Status: s.Status}
+	if !s.Expiry.IsZero() {
+		r.Expiry = s.Expiry.UnixNano()
+	}
+	l.scratch = r.AppendTo(l.scratch[:0])
+	l.emit(market.View(l.scratch))
 	return nil
 }
 

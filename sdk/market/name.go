@@ -96,6 +96,37 @@ func NameDate(layout, s string) string { return redate(layout, nameDate, s) }
 // VenueDate is the inverse of NameDate.
 func VenueDate(layout, s string) string { return redate(nameDate, layout, s) }
 
+// monthCodes are the letters of the months in symbols of futures.
+const monthCodes = "FGHJKMNQUVXZ"
+
+// NameCode writes a letter and a year ("Z26"), by which venues name the month on
+// whose last Friday a future ends, as names have the day; empty where it is none.
+func NameCode(code string) string {
+	year, err := time.Parse("06", code[min(1, len(code)):])
+	if err != nil {
+		return ""
+	}
+	i := strings.IndexByte(monthCodes, code[0])
+	if i < 0 {
+		return ""
+	}
+	day := time.Date(year.Year(), time.Month(i+2), 0, 0, 0, 0, 0, time.UTC) // the month's last
+	return day.AddDate(0, 0, -(int(day.Weekday()-time.Friday)+7)%7).Format(nameDate)
+}
+
+// VenueCode is the inverse of NameCode.
+func VenueCode(s string) string {
+	t, err := time.Parse(nameDate, s)
+	if err != nil {
+		return ""
+	}
+	code := monthCodes[t.Month()-1:t.Month()] + t.Format("06")
+	if NameCode(code) != s {
+		return ""
+	}
+	return code
+}
+
 func redate(from, to, s string) string {
 	t, err := time.Parse(from, s)
 	if err != nil {

@@ -33,3 +33,22 @@ func TestCutQuote(t *testing.T) {
 		}
 	}
 }
+
+// TestNameCode: months' codes name their last Friday, and no other day has one.
+func TestNameCode(t *testing.T) {
+	for code, day := range map[string]string{"H21": "20210326", "U21": "20210924", "M24": "20240628", "Z26": "20261225", "G28": "20280225"} {
+		if got := NameCode(code); got != day || VenueCode(got) != code {
+			t.Errorf("%s is %s, whose code is %q, want %s", code, got, VenueCode(got), day)
+		}
+	}
+	for _, code := range []string{"", "Z", "26", "A26", "Z2x", "z26", "Z026"} {
+		if day := NameCode(code); day != "" {
+			t.Errorf("%q is %s", code, day)
+		}
+	}
+	for _, day := range []string{"", "PERP", "20261224", "20261218"} {
+		if code := VenueCode(day); code != "" {
+			t.Errorf("%q has the code %s", day, code)
+		}
+	}
+}

@@ -100,7 +100,8 @@ type Input struct {
 type SessionRequest struct {
 	Market        market.Market
 	Class         string // of endpoint
-	Endpoint      string // the URL chosen among the manifest's
+	Endpoint      string // the URL chosen among the manifest's, or the user's in place of it
+	Base          string // base URL of requests, chosen among the manifest's HTTP endpoints
 	Subscriptions []Subscription
 	Config        schema.Values
 	Replies       []Reply // to the script's Request steps so far, in order
@@ -167,12 +168,15 @@ type Renew struct {
 
 // FrameRequest asks for frames on a live connection. Live are the subscriptions
 // that stay when others are given up: what one of them needs isn't unsubscribed.
+// Handles are what the venue calls subscriptions on this connection, by the token
+// of the frame that made them (Out.SubscribedAs); only to unsubscribe.
 type FrameRequest struct {
 	Market        market.Market
 	Class         string
 	Unsubscribe   bool
 	Subscriptions []Subscription
 	Live          []Subscription
+	Handles       map[string]string
 }
 
 // Purpose says why a request is made.
@@ -183,6 +187,7 @@ const (
 	PurposeInstruments Purpose = "instruments"
 	PurposeSnapshot    Purpose = "snapshot" // of a book
 	PurposePoll        Purpose = "poll"
+	PurposeTickers     Purpose = "tickers" // 24 h statistics of all symbols: Ticker records with volumes
 	PurposeHistory     Purpose = "history" // trades after a gap
 )
 

@@ -3,7 +3,6 @@ package bybit
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
@@ -18,9 +17,6 @@ var quotes = []string{
 
 // nativeDate is how symbols write a day: 6JAN23.
 const nativeDate = "2Jan06"
-
-// months are the letters of inverse futures, which end on a month's last Friday.
-const months = "FGHJKMNQUVXZ"
 
 // parse names a symbol of a market; the zero Name if it isn't one of its.
 func parse(m market.Market, symbol string) (n market.Name) {
@@ -64,7 +60,7 @@ func parse(m market.Market, symbol string) (n market.Name) {
 		if !ok && len(pair) > len("USDZ26") { // BTCUSDZ26
 			at := len(pair) - len("Z26")
 			if base, ok = strings.CutSuffix(pair[:at], "USD"); ok {
-				n.End = lastFriday(pair[at:])
+				n.End = market.NameCode(pair[at:])
 			}
 		}
 		if n.Base, n.Settle = base, base; !ok || n.End == "" {
@@ -80,18 +76,6 @@ func parse(m market.Market, symbol string) (n market.Name) {
 		n.Base, n.Quote = pair, "USDC"
 	}
 	return n
-}
-
-// lastFriday is the day that a letter and a year name: Z26; "" if they name none.
-func lastFriday(code string) string {
-	i := strings.IndexByte(months, code[0])
-	year, err := time.Parse("06", code[1:])
-	if i < 0 || err != nil {
-		return ""
-	}
-	day := time.Date(year.Year(), time.Month(i+2), 0, 0, 0, 0, 0, time.UTC) // the month's last
-	day = day.AddDate(0, 0, -(int(day.Weekday()-time.Friday)+7)%7)
-	return day.Format("20060102")
 }
 
 // Identify names a symbol. Inverse contracts are worth one USD; amounts of the
@@ -121,11 +105,8 @@ func (p *plugin) Resolve(name string) (market.Market, string, error) {
 		case m == market.MarketInverse && n.End == "PERP":
 			symbol = n.Base + "USD"
 		case m == market.MarketInverse:
-			if t, err := time.Parse("20060102", n.End); err == nil {
-				code := months[t.Month()-1:t.Month()] + t.Format("06")
-				if lastFriday(code) == n.End {
-					symbol = n.Base + "USD" + code
-				}
+			if code := market.VenueCode(n.End); code != "" {
+				symbol = n.Base + "USD" + code
 			}
 		case n.Quote == "USDT" && n.End == "PERP":
 			symbol = n.Base + "USDT"

@@ -24,10 +24,7 @@ var bybitVenue = venue{
 		day := strings.ToUpper(market.VenueDate("2Jan06", n.End))
 		switch o.Market {
 		case market.MarketInverse:
-			native := n.Base + n.Quote
-			if t, err := time.Parse("20060102", n.End); err == nil {
-				native += "FGHJKMNQUVXZ"[t.Month()-1:t.Month()] + t.Format("06")
-			}
+			native := n.Base + n.Quote + market.VenueCode(n.End)
 			return naming{native, d, 0, d, 0}
 		case market.MarketOption:
 			native := n.Base + "-" + day + "-" + n.Strike + "-" + strings.ToUpper(n.Option.String()[:1])

@@ -40,6 +40,7 @@ type Conn struct {
 	sub    []*stream // under Emulator.mu
 	how    uint8     // variant of its frames, fixed by its URL
 	path   string
+	binary bool   // its text goes out in binary frames
 	src    string // address without port
 	opened time.Time
 	gone   bool // under Emulator.mu: streams are given up, none is taken any more
@@ -223,10 +224,11 @@ func (c *Conn) pause(d time.Duration) bool {
 }
 
 // frame enters a frame in the ledger and queues it: a text frame, unless it is
-// data of a connection that has it in binary, or the venue's are gzip. now is its time.
+// data of a connection that has it in binary, the connection has all so, or the
+// venue's are gzip. now is its time.
 func (c *Conn) frame(now int64, about About, flags EntryFlags, p []byte) {
 	op := byte(opText)
-	if c.how&variantBinary != 0 && flags&FlagControl == 0 {
+	if c.binary || c.how&variantBinary != 0 && flags&FlagControl == 0 {
 		op = opBinary
 	}
 	if c.e.gzipped {

@@ -137,6 +137,10 @@ func (p *playback) http(e *Emulator, w http.ResponseWriter, r *http.Request) {
 	}
 	p.mu.Unlock()
 	if a == nil {
+		if o, ok := e.dialect.(opener); ok && o.opens(r.URL.Path) {
+			o.http(w, r)
+			return
+		}
 		http.NotFound(w, r)
 		return
 	}
@@ -163,6 +167,12 @@ func (p *playback) open(e *Emulator, c *Conn, r *http.Request) {
 	p.mu.Unlock()
 	c.gone = true // acknowledgements are given, streams are not
 	c.asked = make(chan struct{}, 1)
+	if o, ok := e.dialect.(opener); ok {
+		e.mu.Lock()
+		o.open(c, r)
+		e.mu.Unlock()
+		c.flush(false)
+	}
 	e.wg.Add(1)
 	go func() {
 		defer e.wg.Done()

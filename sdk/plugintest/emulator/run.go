@@ -249,6 +249,13 @@ type dialect interface {
 	http(w http.ResponseWriter, r *http.Request)
 }
 
+// opener is a dialect whose connections begin with what no recording holds: a
+// request before the dial, and a welcome that the client waits for, which open sends.
+type opener interface {
+	dialect
+	opens(path string) bool
+}
+
 // subscribe adds a connection to a stream, which prepare fills when it is new.
 func (e *Emulator) subscribe(c *Conn, name string, prepare func(*stream)) *stream {
 	if c.gone {

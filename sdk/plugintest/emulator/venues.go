@@ -56,3 +56,6 @@ func DefaultSymbols(name string, m market.Market) []string {
 
 // Symbols are the native symbols, in the order of Options.Symbols.
 func (e *Emulator) Symbols() []string { return e.mkt.names() }
+
+// Markets are those that a venue is emulated on; none if it is unknown.
+func Markets(name string) []market.Market { return slices.Clone(venues[name].markets) }
