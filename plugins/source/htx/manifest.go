@@ -37,7 +37,7 @@ func New() source.Source {
 		Markets: []source.MarketSpec{
 			{
 				Market: market.MarketSpot, HTTP: []string{"https://api.huobi.pro"},
-				Weight: source.WeightLimit{Rate: source.Rate{N: 100, Per: 10 * time.Second}},
+				Weight: source.WeightLimit{Rate: source.Rate{N: 100, Per: 10 * time.Second}}, TickersWeight: 1,
 				// "The limitation of single connection is 100 ms", of requests; what
 				// subscribes keeps to it as well.
 				Endpoints: []source.Endpoint{
@@ -75,7 +75,7 @@ func contracts(m market.Market, endpoints ...source.Endpoint) source.MarketSpec 
 		Market: m, Endpoints: endpoints, HTTP: []string{futuresHTTP},
 		MaxConns: 30, // "the WS request connection should not go over 30 normally"
 		// "the rate limit for each IP is 240 times every 3 seconds", of what is no market data.
-		Weight: source.WeightLimit{Rate: source.Rate{N: 240, Per: 3 * time.Second}},
+		Weight: source.WeightLimit{Rate: source.Rate{N: 240, Per: 3 * time.Second}}, TickersWeight: 1,
 	}
 }
 

@@ -85,6 +85,11 @@ func (d *decoder) answerOf(address []byte, out *source.Out) error {
 	case "tickers":
 		m.market = market.MarketSpot
 		return d.each(out, (*decoder).ticker)
+	case "batch_merged":
+		if m.market = market.MarketInverse; bytes.Contains(path, []byte("/linear-")) {
+			m.market = market.MarketLinear
+		}
+		return d.each(out, (*decoder).ticker)
 	case "trade":
 		m.origin = market.OriginBackfill
 	case "kline":

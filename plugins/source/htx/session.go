@@ -167,7 +167,7 @@ func levels(sub source.Subscription, depths []int) string {
 }
 
 // Requests renders whole books, which are asked for on the connection that
-// carries their changes, catalogues, polls, and the newest trades.
+// carries their changes, catalogues, all tickers, polls, and the newest trades.
 func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 	base := r.Base
 	if base == "" {
@@ -181,6 +181,11 @@ func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 		for _, path := range catalogues(r.Market) {
 			get(path)
 		}
+		return all, nil
+	}
+	if r.Purpose == source.PurposeTickers {
+		path := map[market.Market]string{market.MarketSpot: "/market/tickers", market.MarketLinear: ofLinear.data + batchMerged, market.MarketInverse: ofInverse.data + batchMerged}
+		get(path[r.Market])
 		return all, nil
 	}
 	for _, sub := range r.Subs {
@@ -206,6 +211,9 @@ func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 	}
 	return all, nil
 }
+
+// batchMerged are the tickers of a family's perpetuals.
+const batchMerged = "/market/detail/batch_merged"
 
 // mbp asks for the whole book whose changes a subscription brings.
 func mbp(sub source.Subscription) source.Request {

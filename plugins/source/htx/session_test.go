@@ -79,6 +79,9 @@ func TestRequests(t *testing.T) {
 	oracle.Requests(t, s, ask(source.PurposePoll, market.MarketInverse, market.ChannelOpenInterest, "BTC261225"), "http://h/api/v1/contract_open_interest?contract_code=BTC261225")
 	oracle.Requests(t, s, ask(source.PurposePoll, market.MarketInverse, market.ChannelLongShortRatio, "BTC-USD"),
 		"http://h/swap-api/v1/swap_elite_account_ratio?contract_code=BTC-USD&period=5min", "http://h/swap-api/v1/swap_elite_position_ratio?contract_code=BTC-USD&period=5min")
+	for m, path := range map[market.Market]string{market.MarketSpot: "/market/tickers", market.MarketLinear: "/linear-swap-ex/market/detail/batch_merged", market.MarketInverse: "/swap-ex/market/detail/batch_merged"} {
+		oracle.Requests(t, s, source.RequestFor{Purpose: source.PurposeTickers, Market: m, Base: "http://h"}, "http://h"+path)
+	}
 	oracle.Requests(t, s, source.RequestFor{Purpose: source.PurposeInstruments, Market: market.MarketSpot}, "https://api.huobi.pro/v1/settings/common/market-symbols")
 	oracle.Requests(t, s, source.RequestFor{Purpose: source.PurposeInstruments, Market: market.MarketLinear}, "https://api.hbdm.com/linear-swap-api/v1/swap_contract_info?business_type=all")
 	oracle.Requests(t, s, source.RequestFor{Purpose: source.PurposeInstruments, Market: market.MarketInverse},

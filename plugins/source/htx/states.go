@@ -45,14 +45,17 @@ func (d *decoder) ticker(out *source.Out) error {
 			t.AskAmount = source.DecimalOrNull(c)
 		case "count":
 			t.Trades = c.Int64()
-		case "symbol": // of lists
+		case "symbol", "contract_code": // of lists
 			symbol = c.Str()
 		default:
 			v.read(c, m.market, key)
 		}
 	}
-	if symbol == nil && m.symbol == nil || t.Last.IsNull() {
+	switch {
+	case symbol == nil && m.symbol == nil, symbol == nil && t.Last.IsNull():
 		return source.Lacks(c, "a ticker", "a symbol or close")
+	case t.Last.IsNull(): // of a list: never traded
+		return c.Err()
 	}
 	t.Volume, t.QuoteVolume = v.base, v.quote
 	t.Instrument = d.id(symbol, out)

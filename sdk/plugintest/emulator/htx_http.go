@@ -18,6 +18,9 @@ func (d *htx) http(w http.ResponseWriter, r *http.Request) {
 	data, ok := d.answer(r.URL.Path, r.URL.Query().Get, now)
 	d.e.mu.Unlock()
 	o := obj{"status": "ok", "data": data, "ts": now.UnixMilli()}
+	if strings.HasSuffix(r.URL.Path, "/batch_merged") {
+		o = obj{"status": "ok", "ticks": data, "ts": now.UnixMilli()}
+	}
 	if !ok {
 		o = obj{"status": "error", "err_code": 1332, "err_msg": "The contract doesn't exist or the request isn't emulated.", "ts": now.UnixMilli()}
 	}
@@ -51,6 +54,13 @@ func (d *htx) answer(path string, arg func(string) string, now time.Time) (answe
 			list = append(list, obj{"symbol": s.native, "state": "online", "bc": strings.ToLower(s.base), "qc": strings.ToLower(s.quote), "pp": s.tick, "ap": s.step, "at": "enabled"})
 		case api != "" && path == api+"contract_info":
 			list = append(list, d.listing(s))
+		case d.market == market.MarketSpot && path == "/market/tickers", d.market != market.MarketSpot && data != "" && path == data+"/market/detail/batch_merged":
+			b := d.ticker([]byte(`{`), s, true, now.UnixNano())
+			name := `,"symbol":"`
+			if d.market != market.MarketSpot {
+				name = `,"contract_code":"`
+			}
+			list = append(list, json.RawMessage(string(b[:len(b)-2])+name+s.native+`"}`))
 		case api != "" && path == api+"open_interest" && mine:
 			list = append(list, obj{"volume": 78696, "amount": 78.696, "symbol": s.base, "value": 3823138.2456, "contract_code": s.native})
 		case api != "" && (path == api+"elite_account_ratio" || path == api+"elite_position_ratio") && mine:

@@ -149,6 +149,9 @@ func TestHTXRefuses(t *testing.T) {
 			}
 		}
 	}
+	if _, body, _ := get(t, e.HTTPURL()+"/swap-ex/market/detail/batch_merged"); !strings.Contains(string(body), `"contract_code":"BTC-USD"`) {
+		t.Errorf("%s", body)
+	}
 	if status, body, _ := get(t, e.HTTPURL()+"/swap-api/v1/swap_open_interest?contract_code=NO-USD"); status != 200 || !strings.Contains(string(body), `"status":"error"`) {
 		t.Errorf("%d %s", status, body)
 	}
