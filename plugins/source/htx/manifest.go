@@ -29,7 +29,6 @@ func New() source.Source {
 		Docs: []source.Doc{
 			{URL: "https://huobiapi.github.io/docs/spot/v1/en/#websocket-market-data", Date: "2026-11-23", For: "spot: endpoints, ping, one request each 100 ms, channels, MBP and how it is aligned, errors"},
 			{URL: "https://www.htx.com/support/900000047626", Date: "2026-11-23", For: "MBP: requested and incremental books of one connection, seqNum and prevSeqNum"},
-			{URL: "https://www.htx.com/support/34899765028398", Date: "2026-11-23", For: "spot: 100 requests in 10 s for depth, candles, tickers and trades"},
 			{URL: "https://huobiapi.github.io/docs/usdt_swap/v1/en/", Date: "2026-11-23", For: "contracts in USDT: endpoints, 40 subscriptions a second, 240 requests in 3 s, 30 connections, ping, channels, catalogue, open interest, ratios"},
 			{URL: "https://huobiapi.github.io/docs/coin_margined_swap/v1/en/", Date: "2026-11-23", For: "perpetuals settled in their coin"},
 			{URL: "https://huobiapi.github.io/docs/dm/v1/en/", Date: "2026-11-23", For: "dated contracts settled in their coin"},
@@ -37,6 +36,7 @@ func New() source.Source {
 		Markets: []source.MarketSpec{
 			{
 				Market: market.MarketSpot, HTTP: []string{"https://api.huobi.pro"},
+				// No budget of these requests is stated; other market data has this one.
 				Weight: source.WeightLimit{Rate: source.Rate{N: 100, Per: 10 * time.Second}}, TickersWeight: 1,
 				// "The limitation of single connection is 100 ms", of requests; what
 				// subscribes keeps to it as well.
@@ -82,7 +82,7 @@ func contracts(m market.Market, endpoints ...source.Endpoint) source.MarketSpec 
 func endpoint(class, url string, messages source.Rate) source.Endpoint {
 	return source.Endpoint{
 		Class: class, URL: url, Messages: messages,
-		MaxSubscriptions: 100, // none is stated, but "subscribing too many topics may cause disconnection"
+		MaxSubscriptions: 100, // none is stated, but many topics on one connection are advised against
 		Compression:      source.CompressionGzip,
 		// {"ping":…} each 5 s, of which two may go by without {"pong":…}.
 		Heartbeat: source.Heartbeat{Kind: source.HeartbeatServer, Every: 5 * time.Second, Timeout: 20 * time.Second},
