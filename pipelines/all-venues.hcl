@@ -63,6 +63,12 @@ source "gateio" "all" {
   channel "book" {}
 }
 
+source "htx" "all" {
+  symbols = ["BTC-USDT", "ETH-USDT", "BTC-USDT-PERP", "ETH-USDT-PERP", "BTC-USD:BTC-PERP", "ETH-USD:ETH-PERP"]
+  channel "trades" {}
+  channel "book" {}
+}
+
 source "hyperliquid" "all" {
   symbols = ["BTC-USDC-PERP", "ETH-USDC-PERP"]
   channel "trades" {}
@@ -96,6 +102,7 @@ sink "parquet" "lake" {
     source.coinbase.all,
     source.deribit.all,
     source.gateio.all,
+    source.htx.all,
     source.hyperliquid.all,
     source.kraken.all,
     source.kucoin.all,

@@ -17,6 +17,7 @@ import (
 	"github.com/marketprism/marketprism/plugins/source/coinbase"
 	"github.com/marketprism/marketprism/plugins/source/deribit"
 	"github.com/marketprism/marketprism/plugins/source/gateio"
+	"github.com/marketprism/marketprism/plugins/source/htx"
 	"github.com/marketprism/marketprism/plugins/source/hyperliquid"
 	"github.com/marketprism/marketprism/plugins/source/kraken"
 	"github.com/marketprism/marketprism/plugins/source/kucoin"
@@ -39,6 +40,7 @@ var (
 		"coinbase":    coinbase.New,
 		"deribit":     deribit.New,
 		"gateio":      gateio.New,
+		"htx":         htx.New,
 		"hyperliquid": hyperliquid.New,
 		"kraken":      kraken.New,
 		"kucoin":      kucoin.New,

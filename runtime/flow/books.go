@@ -207,7 +207,7 @@ func (l *Lane) deriveBBO(in *instrument) {
 	b := market.BBO{Header: l.header(in, market.KindBBO, market.ChannelBBO), BidPrice: bid.Price, BidAmount: bid.Amount,
 		AskPrice: ask.Price, AskAmount: ask.Amount}
 	b.Seq = in.book.Seq()
-	if spec := l.specs[market.ChannelBook]; b.Seq != market.None && spec.Book.Sequence.Scope != source.ScopeConnection {
+	if spec := l.specs[market.ChannelBook]; b.Seq != market.None && !spec.Book.Sequence.Scope.OfConnection() {
 		b.Key = market.KeySeq(in.seed, market.KindBBO, b.Seq) // the number names this state of the book
 	}
 	l.scratch = b.AppendTo(l.scratch[:0])

@@ -374,13 +374,13 @@ func (l *Lane) redundantBook(in *instrument, st *stream, v market.View, conn uin
 		return false
 	}
 	drop := false
-	byConn := spec.Book.Sequence.Scope == source.ScopeConnection
+	byConn := spec.Book.Sequence.Scope.OfConnection()
 	if spec.Book.Sequence.Kind != source.SequenceNone && !byConn && v.Seq() != market.None {
 		drop = st.seen(v.Key(), len(st.Carriers) > 1)
 	} else if conn != 0 && conn != st.Primary {
 		if v.Kind() == market.KindBookSnapshot || !slices.Contains(st.Carriers, st.Primary) {
 			if byConn && v.Kind() != market.KindBookSnapshot && in.book != nil && in.book.Synced() {
-				l.resync(in, "the connection that numbered its frames is gone")
+				l.resync(in, "the connection whose numbers counted is gone")
 			}
 			st.Primary = conn
 		} else {

@@ -129,7 +129,7 @@ type ahead struct {
 // early holds a delta that doesn't follow, where another connection may bring
 // what does.
 func (l *Lane) early(in *instrument, st *stream, rule *source.BookRule, v market.View) bool {
-	if len(st.Carriers) < 2 || rule.Sequence.Scope == source.ScopeConnection || !in.book.Ahead(v) {
+	if len(st.Carriers) < 2 || rule.Sequence.Scope.OfConnection() || !in.book.Ahead(v) {
 		return false
 	}
 	if len(in.ahead.Deltas) == maxAhead {

@@ -150,3 +150,42 @@ func TestRenewedInVain(t *testing.T) {
 		t.Error("the snapshot mended nothing")
 	}
 }
+
+// TestSubscriptionTakeover: where each subscription counts for itself, the numbers
+// of two connections that bring a book are never compared; a hole within one of
+// them breaks the book.
+func TestSubscriptionTakeover(t *testing.T) {
+	b := newBench(t, func(s *flow.Settings) {
+		s.Channels = []source.ChannelSpec{{Channel: market.ChannelBook, Markets: spot, Book: &source.BookRule{Snapshot: source.SnapshotInBand,
+			Recovery: source.RecoverResubscribe, Sequence: source.Sequence{Kind: source.SequenceIncrement, Scope: source.ScopeSubscription}}}}
+	})
+	synced := func(when string, want int64) {
+		t.Helper()
+		if got := b.lane.Counts.BooksSynced.Load(); got != want {
+			t.Fatalf("%s: %d books are synchronised, want %d", when, got, want)
+		}
+	}
+	b.subscribed(1, "btc")
+	b.frame(1, booked("btc", market.KindBookSnapshot, 1000))
+	b.frame(1, booked("btc", market.KindBookDelta, 1001))
+	b.subscribed(2, "btc")
+	b.frame(2, booked("btc", market.KindBookSnapshot, 10)) // takes over
+	b.frame(1, booked("btc", market.KindBookDelta, 1002))
+	b.frame(2, booked("btc", market.KindBookDelta, 11))
+	b.frame(1, booked("btc", market.KindBookDelta, 1003))
+	b.frame(2, booked("btc", market.KindBookDelta, 12))
+	synced("both bring it", 1)
+	if d, g := b.lane.Counts.Duplicates.Load(), b.lane.Counts.Gaps.Load(); d != 2 || g != 0 || len(b.asked) > 0 {
+		t.Errorf("%d duplicates, %d gaps, asked %q", d, g, b.asked)
+	}
+	b.frame(2, booked("btc", market.KindBookDelta, 14))
+	synced("a number is missing", 0)
+	if want := []string{"resubscribe book btc"}; !slices.Equal(b.asked, want) {
+		t.Errorf("asked %q, want %q", b.asked, want)
+	}
+	b.frame(2, booked("btc", market.KindBookSnapshot, 20))
+	synced("the subscription was renewed", 1)
+	b.feed(input{kind: source.InputClose, conn: 2, payload: "over"})
+	b.frame(1, booked("btc", market.KindBookDelta, 1004)) // follows nothing that the book holds
+	synced("the connection that counted is gone", 0)
+}

@@ -197,7 +197,14 @@ const (
 	// missing voids every book that the connection brings. A record's number only
 	// tells repeats; one without a number comes by a feed that counts nothing.
 	ScopeConnection Scope = "connection"
+	// Each subscription has numbers of its own: those of two connections that bring
+	// the same book have nothing to do with each other. One of them counts, and
+	// another takes over with its snapshot.
+	ScopeSubscription Scope = "subscription"
 )
+
+// OfConnection says whether a book's numbers mean something on one connection alone.
+func (s Scope) OfConnection() bool { return s == ScopeConnection || s == ScopeSubscription }
 
 // Sequence is a book's rule.
 type Sequence struct {

@@ -3,6 +3,7 @@ package source
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/marketprism/marketprism/sdk/market"
 )
@@ -92,7 +93,7 @@ type Out struct {
 	inst []instrumentState
 	name []byte
 
-	byConn bool // books are numbered by their connection: the number names no update
+	byConn bool // books are numbered by their connection or subscription: the number names no update
 
 	slots [256]market.InstrumentID // found last, by slotOf: most look-ups need no map
 }
@@ -123,7 +124,7 @@ func NewOut(s Source, m market.Market) *Out {
 	o := &Out{identify: s.Identify, market: m, venue: man.Venue, revision: man.Revision,
 		ids: make(map[string]market.InstrumentID), inst: make([]instrumentState, 1)}
 	for _, c := range man.Channels {
-		o.byConn = o.byConn || c.Book != nil && c.Book.Sequence.Scope == ScopeConnection
+		o.byConn = o.byConn || c.Book != nil && c.Book.Sequence.Scope.OfConnection() && (m == market.MarketMixed || m == market.MarketNone || slices.Contains(c.Markets, m))
 	}
 	return o
 }

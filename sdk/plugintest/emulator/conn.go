@@ -224,12 +224,15 @@ func (c *Conn) pause(d time.Duration) bool {
 }
 
 // frame enters a frame in the ledger and queues it: a text frame, unless it is
-// data of a connection that has it in binary, or the connection has all so. now
-// is its time.
+// data of a connection that has it in binary, the connection has all so, or the
+// venue's are gzip. now is its time.
 func (c *Conn) frame(now int64, about About, flags EntryFlags, p []byte) {
 	op := byte(opText)
 	if c.binary || c.how&variantBinary != 0 && flags&FlagControl == 0 {
 		op = opBinary
+	}
+	if c.e.gzipped {
+		op, p = opBinary, gzipped(p)
 	}
 	c.put(op, now, about, flags, p)
 }

@@ -92,6 +92,7 @@ type Emulator struct {
 	budget        budget
 	limits        limits // the venue's, or of the dialect that speaks for one of its markets
 	numberMark    []byte // of the dialect: what a frame's number on its connection stands behind
+	gzipped       bool   // of the dialect: each frame is a gzip member
 	sums          bool   // of the dialect: checksums have frames of their own, which it makes wrong itself
 
 	connsMu sync.Mutex
