@@ -116,6 +116,13 @@ func (b *Book) judgeSnapshot(v market.View) Verdict {
 	case b.lost != market.None && s < b.lost:
 		return VerdictTooOld
 	}
+	if b.timed() && b.held.n > 0 {
+		// Nothing shows what came between a snapshot and the deltas held, unless it
+		// holds the first of them.
+		if first := b.held.front().Seq(); first != market.None && s < first {
+			return VerdictTooOld
+		}
+	}
 	if q.Kind == source.SequenceNone || q.Start == source.StartInBand {
 		return VerdictApplied
 	}
