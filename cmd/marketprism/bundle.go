@@ -11,6 +11,7 @@ import (
 	"github.com/marketprism/marketprism/plugins/sink/stdout"
 	"github.com/marketprism/marketprism/plugins/source/binance"
 	"github.com/marketprism/marketprism/plugins/source/bitget"
+	"github.com/marketprism/marketprism/plugins/source/bitstamp"
 	"github.com/marketprism/marketprism/plugins/source/bybit"
 	"github.com/marketprism/marketprism/plugins/source/coinbase"
 	"github.com/marketprism/marketprism/plugins/source/deribit"
@@ -30,6 +31,7 @@ var (
 		"binance":   binance.New,
 		"binanceus": binance.NewUS,
 		"bitget":    bitget.New,
+		"bitstamp":  bitstamp.New,
 		"bybit":     bybit.New,
 		"coinbase":  coinbase.New,
 		"deribit":   deribit.New,
