@@ -16,6 +16,7 @@ import (
 	"github.com/marketprism/marketprism/plugins/source/coinbase"
 	"github.com/marketprism/marketprism/plugins/source/deribit"
 	"github.com/marketprism/marketprism/plugins/source/gateio"
+	"github.com/marketprism/marketprism/plugins/source/hyperliquid"
 	"github.com/marketprism/marketprism/plugins/source/kraken"
 	"github.com/marketprism/marketprism/plugins/source/kucoin"
 	"github.com/marketprism/marketprism/plugins/source/okx"
@@ -28,18 +29,19 @@ import (
 // The bundled plugins. Each runs in a process of its own: this binary again.
 var (
 	bundledSources = map[string]func() source.Source{
-		"binance":   binance.New,
-		"binanceus": binance.NewUS,
-		"bitget":    bitget.New,
-		"bitstamp":  bitstamp.New,
-		"bybit":     bybit.New,
-		"coinbase":  coinbase.New,
-		"deribit":   deribit.New,
-		"gateio":    gateio.New,
-		"kraken":    kraken.New,
-		"kucoin":    kucoin.New,
-		"okcoin":    okx.NewOkcoin,
-		"okx":       okx.New,
+		"binance":     binance.New,
+		"binanceus":   binance.NewUS,
+		"bitget":      bitget.New,
+		"bitstamp":    bitstamp.New,
+		"bybit":       bybit.New,
+		"coinbase":    coinbase.New,
+		"deribit":     deribit.New,
+		"gateio":      gateio.New,
+		"hyperliquid": hyperliquid.New,
+		"kraken":      kraken.New,
+		"kucoin":      kucoin.New,
+		"okcoin":      okx.NewOkcoin,
+		"okx":         okx.New,
 	}
 	bundledSinks = map[string]func() sink.Sink{
 		"null":    null.New,

@@ -95,6 +95,7 @@ const (
 	EventReplace     EventKind = "replace"      // a replacement is being opened beside a live connection
 	EventStale       EventKind = "stale"        // signs of life, but no data
 	EventRejected    EventKind = "rejected"     // the venue refused subscriptions
+	EventShunned     EventKind = "shunned"      // the venue ends connections on subscriptions: they are left out
 	EventAckTimeout  EventKind = "ack_timeout"  // the venue did not acknowledge a frame
 	EventRateLimited EventKind = "rate_limited" // 429 or 418: nothing is sent before the time it names
 	EventRefused     EventKind = "refused"      // region refused: the feed stops
@@ -120,7 +121,7 @@ type Event struct {
 	Kind   EventKind
 	Conn   uint32 // 0 where no connection is concerned
 	Detail string
-	Subs   []source.Subscription // EventRejected, EventAckTimeout, EventRequest
+	Subs   []source.Subscription // EventRejected, EventShunned, EventAckTimeout, EventRequest
 	Err    error
 }
 

@@ -273,6 +273,7 @@ func (l *link) letters() error {
 		}
 		a := waiting[0]
 		l.settle(a)
+		l.answered = l.answered || len(a.keys) > 0
 		if m.kind == source.SignalRejected {
 			for _, k := range a.keys {
 				l.rejected[k] = true // not asked for again on this connection
@@ -334,6 +335,16 @@ func (l *link) settle(a *ack) {
 	l.unacked--
 }
 
+// alone is the frame of a careful link that waits for its answer; nil if none does.
+func (l *link) alone() *ack {
+	for _, list := range l.acks {
+		if l.careful && l.unacked == 1 && len(list[0].keys) > 0 {
+			return list[0]
+		}
+	}
+	return nil
+}
+
 // acked sends again what nobody acknowledged.
 func (l *link) acked(due func(time.Time) bool, now time.Time) error {
 	var late []*ack
@@ -390,6 +401,8 @@ func (l *link) work(due func(time.Time) bool, now time.Time) error {
 				return nil
 			}
 			l.login.Settled()
+		case l.careful && l.unacked > 0 && len(it.keys) > 0:
+			return nil
 		default:
 			if d, _ := l.requests.ask(now, 1, urgent); d > 0 && len(it.keys) > 0 {
 				if !l.scripted.IsZero() && !l.standby.Load() && !l.replacing.Load() { // a new connection has a budget of its own

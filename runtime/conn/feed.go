@@ -201,6 +201,7 @@ func (f *Feed) reconcile() {
 				placed[k] = true
 			} else {
 				delete(s.subs, k)
+				delete(s.shunned, k)
 				changed[s] = true
 			}
 		}

@@ -37,6 +37,9 @@ type link struct {
 	patience  int  // times StaleAfter
 	strain    int  // times DegradedFor
 	parent    context.Context
+	careful   bool          // waits for each frame's answer before the next
+	doubts    [][]subKey    // of the frames that go last
+	asked     int           // frames of the script that subscribe
 	beside    *link         // carries the subscriptions while this one comes up; nil: none does
 	since     time.Time     // made, then opened
 	err       error         // of run, once it returned
@@ -61,6 +64,7 @@ type link struct {
 	ready     map[string]bool // Await tokens that came
 	acks      map[string][]*ack
 	unacked   int
+	answered  bool // a subscription was acknowledged or refused
 	active    map[subKey]bool
 	rejected  map[subKey]bool
 	rendered  chan rendering
@@ -159,7 +163,7 @@ func newLink(ctx context.Context, s *slot, address string, priority int) (*link,
 	if err != nil {
 		return nil, err
 	}
-	l := &link{f: s.f, slot: s, ep: s.ep, num: n, address: address, priority: priority, patience: s.patience, strain: s.strain, parent: ctx, since: time.Now(),
+	l := &link{f: s.f, slot: s, ep: s.ep, num: n, address: address, priority: priority, patience: s.patience, strain: s.strain, careful: s.rough >= roughMost, doubts: slices.Clone(s.doubts), parent: ctx, since: time.Now(),
 		prio: make(chan string, 64), pongs: make(chan string, 4), wake: make(chan struct{}, 1), ready: make(map[string]bool), acks: make(map[string][]*ack),
 		active: make(map[subKey]bool), rejected: make(map[subKey]bool), rendered: make(chan rendering, 1), done: make(chan struct{})}
 	l.login = s.f.signs.Session()
@@ -441,11 +445,21 @@ func (l *link) plan(script source.Script, keys []subKey) error {
 			l.queue = append(l.queue, it)
 		}
 	}
+	l.asked = 0
 	for _, it := range l.queue {
+		if len(it.keys) > 0 {
+			l.asked++
+		}
 		if it.frame != nil {
 			if err := l.sendable(it.frame); err != nil {
 				return err
 			}
+		}
+	}
+	for _, keys := range l.doubts {
+		if i := slices.IndexFunc(l.queue, func(it item) bool { return len(it.keys) > 0 && slices.Equal(it.keys, keys) }); i >= 0 {
+			last := l.queue[i]
+			l.queue = append(slices.Delete(l.queue, i, i+1), last)
 		}
 	}
 	l.queue = append(l.queue, item{end: true})

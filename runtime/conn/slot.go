@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -33,10 +34,12 @@ type slot struct {
 	spareFails int
 	reconnects atomic.Int64
 	last       atomic.Pointer[lastError]
-	patience   int       // times StaleAfter: a market that is quiet by nature is not reconnected for ever
-	strain     int       // times DegradedFor, for the same reason
-	maintained time.Time // replaced for maintenance
-	address    string    // of the last link that carried the subscriptions
+	patience   int        // times StaleAfter: a market that is quiet by nature is not reconnected for ever
+	strain     int        // times DegradedFor, for the same reason
+	maintained time.Time  // replaced for maintenance
+	address    string     // of the last link that carried the subscriptions
+	rough      int        // links in a row that the venue ended before all was acknowledged
+	doubts     [][]subKey // of the frames that those ended on; see blame
 
 	cur, next, spare *link       // next replaces cur when it has data
 	spareReady       bool        // it has data
@@ -47,6 +50,7 @@ type slot struct {
 
 	// ---
 	subs    map[subKey]source.Subscription
+	shunned map[subKey]bool // of subs: the venue ends connections on them
 	running bool
 	ended   bool
 	carrier *link // cur, as others see it; nil while there is none
@@ -77,7 +81,8 @@ func newSlot(f *Feed, ep source.Endpoint) *slot {
 	f.slotIDs++
 	return &slot{f: f, ep: ep, id: f.slotIDs, wake: make(chan struct{}, 1), ready: make(chan *link, 4), gone: make(chan *link, 4),
 		board: f.set.Budgets.board(f.ways[0].key("endpoints", ep.URL), append([]string{ep.URL}, ep.Alternates...)),
-		asked: make(chan ask, 4), stopped: make(chan struct{}), patience: 1, strain: 1, subs: make(map[subKey]source.Subscription)}
+		asked: make(chan ask, 4), stopped: make(chan struct{}), patience: 1, strain: 1,
+		subs: make(map[subKey]source.Subscription), shunned: make(map[subKey]bool)}
 }
 
 func (s *slot) start() {
@@ -106,14 +111,15 @@ func (s *slot) replace(a ask) {
 	}
 }
 
-// snapshot lists the slot's subscriptions in the feed's order.
+// snapshot lists the slot's subscriptions in the feed's order, without those that
+// end connections.
 func (s *slot) snapshot() ([]subKey, []source.Subscription) {
 	s.f.mu.Lock()
 	defer s.f.mu.Unlock()
 	var keys []subKey
 	var subs []source.Subscription
 	for _, k := range s.f.order {
-		if sub, ok := s.subs[k]; ok {
+		if sub, ok := s.subs[k]; ok && !s.shunned[k] {
 			keys, subs = append(keys, k), append(subs, sub)
 		}
 	}
@@ -313,6 +319,7 @@ func (s *slot) isReady(l *link) {
 		fallthrough
 	case s.cur:
 		l.carries = true
+		s.rough, s.doubts = 0, nil
 		s.arrived(l)
 		if s.f.set.Standby && s.spare == nil {
 			s.respare.Reset(0)
@@ -328,6 +335,7 @@ func (s *slot) over(l *link) {
 		s.f.fail(l.err)
 		return
 	}
+	s.blame(l)
 	if l.err != nil {
 		s.last.Store(&lastError{l.err.Error(), time.Now(), l.num})
 	}
@@ -374,6 +382,50 @@ func (s *slot) over(l *link) {
 		s.carry(nil)
 	}
 	s.retry.Reset(delay)
+}
+
+// roughMost is how many links in a row may end before all was acknowledged until
+// the next one subscribes with care: a frame at a time.
+const roughMost = 2
+
+// blame finds the frame on which a venue ends connections without a word (a
+// symbol that it doesn't know), with all that they carry. The one that waited
+// alone for its answer is in doubt: the next link sends it behind the others. If
+// that one ends on it too, after the venue has answered others, its subscriptions
+// are refused for good. Where half of the frames are in doubt it is an outage, which
+// blames nobody.
+func (s *slot) blame(l *link) {
+	if l.announced {
+		s.rough, s.doubts = 0, nil
+		return
+	}
+	if r := closeReasonOf(l.err); !l.opened || r != closeVenue && r != closeNetwork {
+		return
+	}
+	s.rough++
+	a := l.alone()
+	if a == nil {
+		return
+	}
+	i := slices.IndexFunc(s.doubts, func(keys []subKey) bool { return slices.Equal(keys, a.keys) })
+	if i < 0 || !l.answered {
+		if i < 0 {
+			s.doubts = append(s.doubts, a.keys)
+		}
+		if 2*len(s.doubts) > l.asked {
+			s.doubts = nil
+		}
+		return
+	}
+	s.doubts, s.fails = slices.Delete(s.doubts, i, i+1), 0
+	s.f.mu.Lock()
+	for _, k := range a.keys {
+		s.shunned[k] = true
+	}
+	s.f.mu.Unlock()
+	s.f.count.rejected.Add(1)
+	s.f.event(Event{Kind: EventShunned, Conn: l.num, Subs: s.f.subsOf(a.keys),
+		Detail: fmt.Sprintf("%s: the venue ends each connection on it; it is left out until the pipeline changes", excerpt([]byte(a.frame.Data)))})
 }
 
 // carry publishes which link carries the subscriptions.

@@ -323,6 +323,74 @@ func TestAcknowledgements(t *testing.T) {
 	})
 }
 
+// TestSubscriptionThatEndsConnections: a venue that hangs up on some symbols costs
+// them alone; one that hangs up on everything costs none.
+func TestSubscriptionThatEndsConnections(t *testing.T) {
+	for name, bad := range map[string][]string{"first": {"trades:SYM0"}, "two": {"trades:SYM2", "trades:SYM3"}, "all": {"trades:SYM0", "trades:SYM1", "trades:SYM2", "trades:SYM3", "trades:SYM4"}} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+				s.Renderer = &plugin{batch: 1, tokens: true}
+				asked := map[string]int{}
+				v.ws = func(n int, ws *websocket.Conn, _ *http.Request) {
+					v.serve(n, ws, func(r request) []string {
+						v.mu.Lock()
+						defer v.mu.Unlock()
+						asked[r.Args[0]]++
+						if slices.Contains(bad, r.Args[0]) {
+							ws.Close()
+							return nil
+						}
+						return []string{fmt.Sprintf(`{"ack":%q}`, r.ID)}
+					})
+				}
+				r := decoded(t, s, subs(market.ChannelTrades, 5))
+				time.Sleep(10 * time.Minute)
+				rejected := r.seen(EventShunned)
+				if len(bad) == 5 {
+					if len(rejected) > 0 {
+						t.Errorf("%+v", rejected)
+					}
+					return
+				}
+				if st := r.Stats(); len(st) != 1 || st[0].State != StateLive || st[0].Unacked != 0 || st[0].Subscriptions != 5-len(bad) {
+					t.Errorf("%+v", st)
+				}
+				if len(rejected) != len(bad) {
+					t.Fatalf("%+v", rejected)
+				}
+				for _, e := range rejected {
+					if len(e.Subs) != 1 || !slices.Contains(bad, "trades:"+e.Subs[0].Symbol) || !strings.Contains(e.Detail, "ends each connection") {
+						t.Errorf("%+v", e)
+					}
+				}
+				v.mu.Lock()
+				for _, b := range bad {
+					if asked[b] > 6 {
+						t.Errorf("%s was asked for %d times", b, asked[b])
+					}
+				}
+				clear(asked)
+				v.mu.Unlock()
+				// It is tried again once it was given up and wanted anew.
+				if err := r.SetSubscriptions(subs(market.ChannelTrades, 1)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				v.mu.Lock()
+				bad = nil
+				v.mu.Unlock()
+				if err := r.SetSubscriptions(subs(market.ChannelTrades, 5)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Minute)
+				if st := r.Stats(); len(st) != 1 || st[0].Subscriptions != map[string]int{"first": 4, "two": 5}[name] { // SYM0 was wanted all the time
+					t.Errorf("%+v", st)
+				}
+			})
+		})
+	}
+}
+
 // TestAnswersInOrder: a refusal that doesn't say what it is to is to the frame
 // that waits longest.
 func TestAnswersInOrder(t *testing.T) {

@@ -480,6 +480,8 @@ func (f *feed) event(ev conn.Event) {
 		n = flow.Note{Note: flow.NoteSubscribed, Subs: ev.Subs}
 	case conn.EventStale:
 		n = flow.Note{Note: flow.NoteStale, Detail: ev.Detail}
+	case conn.EventShunned:
+		n = flow.Note{Note: flow.NoteRejected, Subs: ev.Subs, Detail: ev.Detail}
 	default:
 		return
 	}

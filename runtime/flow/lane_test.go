@@ -282,6 +282,12 @@ func TestNotes(t *testing.T) {
 	b.want("trade btc 1", `quality btc stale trades from_seq=1 detail="30s"`, `quality btc stale book detail="30s"`,
 		`quality btc stale trades from_seq=1 to_seq=2 missing=0 repaired="resumed" closes`, "trade btc 2")
 
+	// What the venue ends connections on is refused.
+	b.note(1, flow.Note{Note: flow.NoteRejected, Detail: "nope"})
+	if got := b.texts()[5:]; len(got) != 1 || got[0] != `quality  rejected none detail="nope"` {
+		t.Errorf("%q", got)
+	}
+
 	// An orderly stop, the next start, data.
 	b.note(0, flow.Note{Note: flow.NoteStopping})
 	b.closed(1, "drained")
@@ -289,7 +295,7 @@ func TestNotes(t *testing.T) {
 	b.note(0, flow.Note{Note: flow.NoteStopped, From: b.wall})
 	b.note(0, flow.Note{Note: flow.NoteStart})
 	b.frame(1, trade("btc", 9))
-	got := b.texts()[5:]
+	got := b.texts()[6:]
 	want := []string{`quality btc stopped trades from_seq=2 detail="drained"`,
 		`quality btc stopped trades from_seq=2 to_seq=9 missing=6 repaired="resumed" closes`, "trade btc 9"}
 	if !slices.Equal(got, want) {

@@ -17,6 +17,7 @@ const (
 	NoteWanted       = "wanted"       // Subs are about to be asked for, maybe again
 	NoteUnsubscribed = "unsubscribed" // Subs are no longer wanted
 	NoteStale        = "stale"        // the connection delivers nothing
+	NoteRejected     = "rejected"     // Subs are left out: the venue ends connections on them
 	NoteQuarantine   = "quarantine"   // a plugin was given up
 	NoteDown         = "runtime_down" // InputGap: the runtime was killed; From is the last sign of life
 	NoteStopped      = "stopped"      // InputGap: the runtime was stopped; From is when

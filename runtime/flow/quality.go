@@ -337,6 +337,9 @@ func (l *Lane) note(n Note) error {
 				}
 			}
 		}
+	case NoteRejected:
+		l.meter.notices[market.CauseRejected].Add(1)
+		l.feedQuality(market.CauseRejected, n.Detail)
 	case NoteStopping:
 		l.stopping = true
 	case NoteStop:

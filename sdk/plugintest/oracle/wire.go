@@ -51,7 +51,7 @@ func (w *Wire) Until(t testing.TB, what string, ok func(Item) bool) {
 		if err != nil {
 			t.Fatalf("waiting for %s: %v", what, err)
 		}
-		in := source.Input{Kind: source.InputText, Recv: 1, Data: data}
+		in := source.Input{Kind: source.InputText, Recv: time.Now().UnixNano(), Data: data}
 		if kind == websocket.BinaryMessage {
 			in.Kind = source.InputBinary
 		}
