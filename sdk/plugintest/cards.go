@@ -90,7 +90,7 @@ func playChannels(b *bench) {
 			continue
 		}
 		channels = append(channels, c.Channel)
-		if c.Transport == source.Poll && !c.PerMarket && c.PollEvery > b.cfg.Patience {
+		if c.Transport == source.Poll && c.Channel != market.ChannelInstruments && c.PollEvery > b.cfg.Patience {
 			b.Logf("%s is not waited for: it is polled every %v, spread over the interval", c.Channel, c.PollEvery)
 			continue
 		}

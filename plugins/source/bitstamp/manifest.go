@@ -119,6 +119,7 @@ func channels() []source.ChannelSpec {
 	ticker.Attributes = schema.Attributes{pollEvery("10s", "how often tickers are requested, each by itself")}
 	openInterest := poll(market.ChannelOpenInterest, linear, market.KindOpenInterest, time.Minute)
 	openInterest.PerMarket = true // by the tickers of all markets
+	openInterest.Attributes = schema.Attributes{pollEvery("1m", "how often the tickers of all markets are requested, which state open interests")}
 	instruments := poll(market.ChannelInstruments, everywhere, market.KindInstrument, time.Hour)
 	instruments.PerMarket = true
 
