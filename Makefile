@@ -30,6 +30,7 @@ check: test
 # What is generated from the code: a test fails where it is old.
 docs: build
 	$(BIN) metrics doc > docs/metrics.md
+	$(BIN) venues doc > docs/venues.md
 
 # Alert and recording rules, with their unit tests; the tests do it as well.
 monitoring:

@@ -27,6 +27,12 @@ source "binance" "all" {
   channel "book" {}
 }
 
+source "bitfinex" "all" {
+  symbols = ["BTC-USD", "ETH-USD", "BTC-USDT-PERP", "ETH-USDT-PERP"]
+  channel "trades" {}
+  channel "book" {}
+}
+
 source "bitget" "all" {
   symbols = ["BTC-USDT", "ETH-USDT", "BTC-USDT-PERP", "ETH-USDT-PERP", "BTC-USD:BTC-PERP", "ETH-USD:ETH-PERP"]
   channel "trades" {}
@@ -84,6 +90,7 @@ source "okx" "all" {
 sink "parquet" "lake" {
   input = [
     source.binance.all,
+    source.bitfinex.all,
     source.bitget.all,
     source.bybit.all,
     source.coinbase.all,

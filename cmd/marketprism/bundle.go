@@ -10,6 +10,7 @@ import (
 	"github.com/marketprism/marketprism/plugins/sink/parquet"
 	"github.com/marketprism/marketprism/plugins/sink/stdout"
 	"github.com/marketprism/marketprism/plugins/source/binance"
+	"github.com/marketprism/marketprism/plugins/source/bitfinex"
 	"github.com/marketprism/marketprism/plugins/source/bitget"
 	"github.com/marketprism/marketprism/plugins/source/bitstamp"
 	"github.com/marketprism/marketprism/plugins/source/bybit"
@@ -31,6 +32,7 @@ var (
 	bundledSources = map[string]func() source.Source{
 		"binance":     binance.New,
 		"binanceus":   binance.NewUS,
+		"bitfinex":    bitfinex.New,
 		"bitget":      bitget.New,
 		"bitstamp":    bitstamp.New,
 		"bybit":       bybit.New,

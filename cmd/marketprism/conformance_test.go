@@ -41,3 +41,14 @@ func TestConformance(t *testing.T) {
 			Cards:      []string{"03", "04", "05", "06", "07", "09", "10", "15"}})
 	})
 }
+
+// TestRawBooks plays the cards that concern books with Bitfinex's orders, whose
+// sums a plugin that starts again doesn't know.
+func TestRawBooks(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plugintest.Run(t, plugintest.Config{Binary: exe, Env: []string{asProgram + "=1"}, Source: bundledSources["bitfinex"](),
+		Cards: []string{"02", "03", "04", "09"}, Channels: map[string]string{"book": `precision = "R0"`}})
+}

@@ -5,12 +5,18 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/marketprism/marketprism/runtime/conn"
 	"github.com/marketprism/marketprism/runtime/host"
+	"github.com/marketprism/marketprism/runtime/listings"
 	"github.com/marketprism/marketprism/runtime/pipefile"
 	"github.com/marketprism/marketprism/runtime/plan"
 	"github.com/marketprism/marketprism/runtime/telemetry"
@@ -125,6 +131,33 @@ func (f *pipelineFlags) load(path string, cat *catalogue) (*plan.Plan, *pipefile
 	return pl, p, append(diags, more...)
 }
 
+// loadChosen is load for a pipeline that is to run: its selectors are asked for,
+// unless the plan in force, or a run before, says what they have chosen. An error
+// is a venue's that can't be asked.
+func (f *pipelineFlags) loadChosen(ctx context.Context, path string, cat *catalogue, had listings.Had, log zerolog.Logger) (*plan.Plan, *pipefile.Pipeline, pipefile.Diagnostics, error) {
+	pl, p, diags := f.load(path, cat)
+	if pl == nil || !slices.ContainsFunc(p.Sources, func(s *pipefile.Source) bool { return s.Selector != nil }) {
+		return pl, p, diags, nil
+	}
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	budgets := conn.NewBudgets()
+	defer budgets.Close()
+	asker := listings.Asker{Host: cat.host, Budgets: budgets, Logger: log}
+	chosen, more, err := asker.Choose(ctx, p, time.Now(), had)
+	if err != nil {
+		return nil, p, diags, err
+	}
+	pl, diags = plan.BuildChosen(p, cat, chosen)
+	return pl, p, append(diags, more...), nil
+}
+
+// interruptible ends with SIGINT and SIGTERM, so that what a question to a venue
+// has made in the meantime is removed.
+func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+}
+
 // report prints diagnostics on standard error; it returns the error that the
 // verb ends with if there are any errors among them.
 func report(g *global, diags pipefile.Diagnostics) error {
@@ -193,7 +226,11 @@ func number(n int, what string) string {
 
 func planCommand(g *global) *cobra.Command {
 	f := &pipelineFlags{}
-	c := &cobra.Command{Use: "plan FILE|DIRECTORY", Short: "Show what a pipeline would open, request and store, without connecting", Args: exactArgs(1, "one pipeline"),
+	offline := false
+	c := &cobra.Command{Use: "plan FILE|DIRECTORY", Short: "Show what a pipeline would open, request and store, without connecting",
+		Long: `Shows what a pipeline would open, request and store. No connection is opened but
+those that selectors need: what a venue lists today decides what they choose.`,
+		Args: exactArgs(1, "one pipeline"),
 		RunE: func(c *cobra.Command, args []string) error {
 			log, err := g.logger()
 			if err != nil {
@@ -201,7 +238,13 @@ func planCommand(g *global) *cobra.Command {
 			}
 			cat := newCatalogue(c.Context(), log)
 			defer cat.close()
-			pl, _, diags := f.load(args[0], cat)
+			var pl *plan.Plan
+			var diags pipefile.Diagnostics
+			if offline {
+				pl, _, diags = f.load(args[0], cat)
+			} else if pl, _, diags, err = f.loadChosen(c.Context(), args[0], cat, listings.Had{}, log); err != nil {
+				return fmt.Errorf("%w; --offline plans without what selectors choose", err)
+			}
 			if err := report(g, diags); err != nil {
 				return err
 			}
@@ -211,5 +254,6 @@ func planCommand(g *global) *cobra.Command {
 			return pl.WriteText(c.OutOrStdout())
 		}}
 	f.add(c, "print the plan as JSON")
+	c.Flags().BoolVar(&offline, "offline", false, "ask no venue: what selectors choose stays unknown")
 	return c
 }

@@ -122,7 +122,7 @@ every record again from what was recorded.`,
 		return usageError{fmt.Errorf("%w; see marketprism %s --help", err, c.Name())}
 	})
 	root.AddCommand(runCommand(g), validateCommand(g), planCommand(g), replayCommand(g), decodeCommand(g), simulateCommand(g), statusCommand(g),
-		versionCommand(), quickstartCommand(g), benchCommand(g), metricsCommand(), memoryCommand(g))
+		versionCommand(), quickstartCommand(g), benchCommand(g), metricsCommand(), memoryCommand(g), instrumentsCommand(g), venuesCommand())
 	return root
 }
 

@@ -15,7 +15,7 @@ import (
 
 // metricChecks say of each metric what it must be after newMetricsRun's life. A
 // layer's checks stand together; a new layer adds a map here.
-var metricChecks = merged(runtimeChecks, checkpointChecks, journalChecks, flowChecks, bookChecks, pluginChecks, sinkChecks,
+var metricChecks = merged(runtimeChecks, selectionChecks, checkpointChecks, journalChecks, flowChecks, bookChecks, pluginChecks, sinkChecks,
 	reloadChecks, adminChecks, memoryChecks, poolChecks, connChecks, schedChecks)
 
 func merged(layers ...map[string]func(*check)) map[string]func(*check) {
@@ -80,6 +80,23 @@ var runtimeChecks = map[string]func(*check){
 		c.equal(c.end, float64(size), "runtime_disk_size_bytes")
 	},
 	"runtime_holds_total": never("runtime_holds_total"),
+}
+
+// Nothing is selected in this run; TestSelection's has them by value.
+var selectionChecks = map[string]func(*check){
+	"runtime_selected_instruments":        unselected("runtime_selected_instruments"),
+	"runtime_selection_changes_total":     unselected("runtime_selection_changes_total"),
+	"runtime_catalogues_total":            unselected("runtime_catalogues_total"),
+	"runtime_catalogue_timestamp_seconds": unselected("runtime_catalogue_timestamp_seconds"),
+}
+
+// unselected is the check of a metric that feeds have which selectors choose.
+func unselected(name string) func(*check) {
+	return func(c *check) {
+		if got := c.end.all(name); len(got) > 0 {
+			c.Errorf("no selector is in the pipeline, and %v", got)
+		}
+	}
 }
 
 var checkpointChecks = map[string]func(*check){

@@ -20,6 +20,7 @@ var looks = map[telemetry.Question][]look{
 		{"Gaps of the last hour, and whose they are", `sum by (feed, channel, cause) (increase(marketprism_flow_gaps_total[1h])) > 0`},
 		{"Messages that the venue's numbers say are missing", `sum by (feed, channel) (increase(marketprism_flow_missing_total[1h])) > 0`},
 		{"Books that wait for a snapshot", `marketprism_book_tracked - marketprism_book_synced > 0`},
+		{"Selectors whose catalogues can't be had or aren't believed", `sum by (feed, result) (increase(marketprism_runtime_catalogues_total{result!="believed"}[1h])) > 0`},
 		{"Sinks that lost data", `increase(marketprism_sink_dropped_total[1d]) > 0 or increase(marketprism_sink_refused_total[1d]) > 0`},
 	},
 	telemetry.Late: {
@@ -61,6 +62,7 @@ var looks = map[telemetry.Question][]look{
 		{"What venues said of themselves", `increase(marketprism_flow_notices_total[1h]) > 0`},
 		{"Connections that were replaced, and why", `sum by (feed, reason) (increase(marketprism_conn_replacements_total[1h])) > 0`},
 		{"Parts that were started again", `increase(marketprism_sched_restarts_total[1h]) > 0`},
+		{"What selectors have taken and left out", `sum by (feed, change) (increase(marketprism_runtime_selection_changes_total[1h])) > 0`},
 		{"Reloads", `increase(marketprism_runtime_reloads_total[1h]) > 0`},
 		{"Stores that refused batches", `increase(marketprism_sink_retries_total[1h]) > 0`},
 	},

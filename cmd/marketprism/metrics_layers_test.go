@@ -784,6 +784,9 @@ var schedChecks = map[string]func(*check){
 // absent says whether a metric has no value since what it is of isn't there: the
 // API says that there is none.
 func (r *metricsRun) absent(name string) bool {
+	if selectionChecks[name] != nil {
+		return true
+	}
 	g := &r.outside[0].goroutines
 	for _, d := range sched.Descs() {
 		if d.Name != "marketprism_"+name {

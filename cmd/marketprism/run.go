@@ -16,6 +16,7 @@ import (
 
 	"github.com/marketprism/marketprism/runtime/engine"
 	"github.com/marketprism/marketprism/runtime/host"
+	"github.com/marketprism/marketprism/runtime/listings"
 	"github.com/marketprism/marketprism/runtime/pipefile"
 	"github.com/marketprism/marketprism/runtime/plan"
 	"github.com/marketprism/marketprism/runtime/telemetry"
@@ -43,8 +44,11 @@ a pipeline that is invalid is told and changes nothing.`,
 				return err
 			}
 			cat := newCatalogue(c.Context(), log)
-			pl, p, diags := f.load(args[0], cat)
+			pl, p, diags, err := f.loadKept(c.Context(), args[0], cat, log)
 			cat.close()
+			if err != nil {
+				return err
+			}
 			if err := report(g, diags); err != nil {
 				return err
 			}
@@ -87,23 +91,39 @@ type runOptions struct {
 	duration    time.Duration
 	drain       time.Duration
 	progress    *progress
-	load        func(context.Context) (*plan.Plan, string, pipefile.Diagnostics) // reads the pipeline again; nil: it can't be
+	load        func(context.Context, *plan.Plan) (*plan.Plan, string, pipefile.Diagnostics) // reads the pipeline again; nil: it can't be
 	untimed     bool
 	unmonitored bool
 	memory      engine.MemoryOptions
 }
 
 // loader reads the same pipeline again, with the same variables.
-func (f *pipelineFlags) loader(path string, log zerolog.Logger) func(context.Context) (*plan.Plan, string, pipefile.Diagnostics) {
-	return func(ctx context.Context) (*plan.Plan, string, pipefile.Diagnostics) {
+func (f *pipelineFlags) loader(path string, log zerolog.Logger) func(context.Context, *plan.Plan) (*plan.Plan, string, pipefile.Diagnostics) {
+	return func(ctx context.Context, inForce *plan.Plan) (*plan.Plan, string, pipefile.Diagnostics) {
 		cat := newCatalogue(ctx, log)
 		defer cat.close()
-		pl, p, diags := f.load(path, cat)
+		pl, p, diags, err := f.loadChosen(ctx, path, cat, listings.Had{Plan: inForce}, log)
+		if err != nil {
+			return nil, "", append(diags, p.Errorf(pipefile.Range{}, "Venue can't be asked", "%v.", err))
+		}
 		if p == nil {
 			return nil, "", diags
 		}
 		return pl, p.Settings.Proxy, diags
 	}
+}
+
+// loadKept is loadChosen with what the last run in the data directory had chosen.
+func (f *pipelineFlags) loadKept(ctx context.Context, path string, cat *catalogue, log zerolog.Logger) (*plan.Plan, *pipefile.Pipeline, pipefile.Diagnostics, error) {
+	pl, p, diags := f.load(path, cat)
+	if pl == nil || len(pl.Selected) == 0 {
+		return pl, p, diags, nil
+	}
+	kept, err := listings.ReadKept(pl.DataDir)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return f.loadChosen(ctx, path, cat, listings.Had{Kept: kept}, log)
 }
 
 // runPlan runs until a signal, the duration, or the end of all feeds.

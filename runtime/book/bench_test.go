@@ -169,7 +169,7 @@ func BenchmarkTop25(b *testing.B) {
 // BenchmarkChecksum is the cost of one level changed near the top of a book of 25
 // levels, with the check.
 func BenchmarkChecksum(b *testing.B) {
-	for _, c := range []source.Checksum{{}, {Kind: source.ChecksumKraken, Levels: 10}, {Kind: source.ChecksumPairs, Levels: 25}} {
+	for _, c := range []source.Checksum{{}, {Kind: source.ChecksumKraken, Levels: 10}, {Kind: source.ChecksumPairs, Levels: 25}, {Kind: source.ChecksumScript, Levels: 25}} {
 		b.Run(string("kind-"+c.Kind), func(b *testing.B) {
 			rule := increment
 			rule.Checksum = c

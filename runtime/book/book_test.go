@@ -293,6 +293,7 @@ func TestChecksumVectors(t *testing.T) {
 		"45294.7×0.04454749 45296.1×0.35380000 45297.5×0.09945542 45299.5×0.18772827"
 	cut := strings.NewReplacer("0.10000000", "0.1", "45281.0", "45281", "0.30000000", "0.3").Replace(v2)
 	pairs := source.Checksum{Kind: source.ChecksumPairs, Levels: 2}
+	script := source.Checksum{Kind: source.ChecksumScript, Levels: 2}
 	kraken := krakenSpot.Checksum
 	places := market.Precision{Known: true, Price: 1, Amount: 8}
 	for _, c := range []struct {
@@ -312,6 +313,8 @@ func TestChecksumVectors(t *testing.T) {
 		// CRC32 of "3.10:1.0:3.2:5:3:20.50"
 		{"pairs", "3.10×1.0 3×20.50|3.2×5", pairs, market.Precision{}, crc("3.10:1.0:3.2:5:3:20.50"), book.VerdictApplied},
 		{"pairs, signed", "3.10×1.0 3×20.50|3.2×5", pairs, market.Precision{}, int64(int32(crc("3.10:1.0:3.2:5:3:20.50"))), book.VerdictApplied},
+		{"script", "0.5×1.50 0.0000010×0.00000120|0.00000056×2", script, market.Precision{}, crc("0.5:1.5:5.6e-7:-2:0.000001:0.0000012"), book.VerdictApplied},
+		{"script, exponents", "0.0000000450×0.00000001|21000×0.00000099", script, market.Precision{}, int64(int32(crc("4.5e-8:1e-8:21000:-9.9e-7"))), book.VerdictApplied},
 		{"pairs, empty", "", pairs, market.Precision{}, 0, book.VerdictApplied},
 	} {
 		rule := krakenSpot

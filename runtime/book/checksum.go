@@ -1,6 +1,7 @@
 package book
 
 import (
+	"bytes"
 	"hash/crc32"
 	"math"
 	"strconv"
@@ -18,6 +19,10 @@ import (
 // Pairs (OKX "checksum" of the books channels, Bitget's depth channel): bid and
 // ask take turns, price:amount in the text that was sent, all joined by ":"; a
 // side that has no more levels is left out.
+//
+// Script (Bitfinex, docs.bitfinex.com/docs/ws-websocket-checksum): the same with
+// the text that JavaScript gives a number, in which no zero trails and what is
+// below a millionth has an exponent; amounts of asks are negative, as sent.
 func (b *Book) checksum() uint32 {
 	n := b.rule.Checksum.Levels
 	t := b.text[:0]
@@ -28,7 +33,7 @@ func (b *Book) checksum() uint32 {
 		}
 		t = b.digits(t, &b.asks, n, false)
 		t = b.digits(t, &b.bids, n, true)
-	case source.ChecksumPairs:
+	case source.ChecksumPairs, source.ChecksumScript:
 		if n <= 0 {
 			n = 25
 		}
@@ -72,8 +77,42 @@ func (b *Book) pair(t []byte, c *cursor, negate bool) []byte {
 	if !ok {
 		return t
 	}
-	t = append(b.price(l.key[j], l.places[j], negate).Append(t), ':')
-	return append(l.amount[j].Append(t), ':')
+	price, amount := b.price(l.key[j], l.places[j], negate), l.amount[j]
+	if b.rule.Checksum.Kind == source.ChecksumScript {
+		t = append(appendScript(t, price), ':')
+		if !negate { // an ask
+			t = append(t, '-')
+		}
+		return append(appendScript(t, amount), ':')
+	}
+	return append(amount.Append(append(price.Append(t), ':')), ':')
+}
+
+// appendScript writes a number below 1e21 as JavaScript does: what is below 1e-6
+// as d.ddde-7.
+func appendScript(t []byte, d market.Decimal) []byte {
+	start := len(t)
+	t = d.AppendTrimmed(t)
+	if len(t) > start && t[start] == '-' {
+		start++
+	}
+	const zeros = "0.000000"
+	if !bytes.HasPrefix(t[start:], []byte(zeros)) {
+		return t
+	}
+	first := start + len(zeros)
+	for t[first] == '0' {
+		first++
+	}
+	exp := first - start - len("0.") + 1
+	w := start
+	t[w] = t[first]
+	w++
+	if rest := t[first+1:]; len(rest) > 0 {
+		t[w] = '.'
+		w += 1 + copy(t[w+1:], rest)
+	}
+	return strconv.AppendInt(append(t[:w], 'e', '-'), int64(exp), 10)
 }
 
 func (b *Book) digits(t []byte, s *side, n int, negate bool) []byte {

@@ -397,11 +397,17 @@ func (m *model) fits(p market.Decimal) bool {
 func (m *model) checksum() uint32 {
 	var parts []string
 	n := m.rule.Checksum.Levels
-	if m.rule.Checksum.Kind == source.ChecksumPairs {
+	if m.rule.Checksum.Kind == source.ChecksumPairs || m.rule.Checksum.Kind == source.ChecksumScript {
 		for i := range n {
 			for s := range 2 {
-				if i < len(m.side[s]) {
-					parts = append(parts, m.side[s][i].Price.Text(), m.side[s][i].Amount.Text())
+				if i >= len(m.side[s]) {
+					continue
+				}
+				price, amount := m.side[s][i].Price, m.side[s][i].Amount
+				if m.rule.Checksum.Kind == source.ChecksumPairs {
+					parts = append(parts, price.Text(), amount.Text())
+				} else {
+					parts = append(parts, script(price), strings.Repeat("-", s)+script(amount))
 				}
 			}
 		}
@@ -425,6 +431,23 @@ func (m *model) checksum() uint32 {
 	return crc32.ChecksumIEEE([]byte(strings.Join(parts, "")))
 }
 
+// script is a number as JavaScript prints it.
+func script(d market.Decimal) string {
+	text, sign := d.String(), ""
+	if d.Sign() < 0 {
+		text, sign = text[1:], "-"
+	}
+	digits := strings.TrimLeft(strings.TrimPrefix(text, "0."), "0")
+	if d.Sign() == 0 || !strings.HasPrefix(text, "0.000000") {
+		return sign + text
+	}
+	point := ""
+	if len(digits) > 1 {
+		point = "."
+	}
+	return fmt.Sprintf("%s%s%s%se-%d", sign, digits[:1], point, digits[1:], len(text)-len("0.")-len(digits)+1)
+}
+
 func crc(s string) int64 { return int64(crc32.ChecksumIEEE([]byte(s))) }
 
 // clone is enough of a copy to try a record on.
@@ -446,7 +469,7 @@ func drawRule(t *rapid.T) (source.BookRule, book.Options, market.Precision) {
 		Sequence: source.Sequence{
 			Kind: []source.SequenceKind{source.SequenceRange, source.SequenceChain, source.SequenceIncrement, source.SequenceNone}[pick("kind", 4)]},
 		Checksum: source.Checksum{Levels: 3,
-			Kind: []source.ChecksumKind{source.ChecksumNone, source.ChecksumKraken, source.ChecksumPairs}[pick("checksum", 3)]},
+			Kind: []source.ChecksumKind{source.ChecksumNone, source.ChecksumKraken, source.ChecksumPairs, source.ChecksumScript}[pick("checksum", 4)]},
 	}
 	switch rule.Snapshot {
 	case source.SnapshotInBand:
@@ -473,7 +496,7 @@ func drawLevels(t *rapid.T, most int) []market.Level {
 		case 2:
 			p = market.NewDecimal(7, 21)
 		}
-		a := market.NewDecimal(int64(rapid.IntRange(0, 3).Draw(t, "amount"))*50, uint8(rapid.IntRange(0, 4).Draw(t, "places")))
+		a := market.NewDecimal(int64(rapid.IntRange(0, 3).Draw(t, "amount"))*50, uint8(rapid.SampledFrom([]int{0, 1, 2, 3, 4, 8, 9}).Draw(t, "places")))
 		if rapid.IntRange(0, 30).Draw(t, "wide") == 0 {
 			a = market.MustDecimal("910458645843700000000000.00000000")
 		}

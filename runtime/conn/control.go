@@ -3,6 +3,7 @@ package conn
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -240,8 +241,8 @@ func (l *link) letters() error {
 		l.queue = append(l.queue, item{frame: a})
 	}
 	for _, m := range in {
-		token, reason := m.text, ""
-		if m.kind == source.SignalRejected {
+		token, reason := m.text, "" // or the handle of a subscription
+		if m.kind == source.SignalRejected || m.kind == source.SignalSubscribed {
 			if i := indexNUL(token); i >= 0 {
 				token, reason = token[:i], token[i+1:]
 			}
@@ -273,6 +274,12 @@ func (l *link) letters() error {
 		}
 		a := waiting[0]
 		l.settle(a)
+		if m.kind == source.SignalSubscribed && reason != "" {
+			if l.handles == nil {
+				l.handles = map[string]string{}
+			}
+			l.handles[a.token] = reason
+		}
 		l.answered = l.answered || len(a.keys) > 0
 		if m.kind == source.SignalRejected {
 			for _, k := range a.keys {
@@ -312,6 +319,19 @@ func indexNUL(s string) int {
 		}
 	}
 	return -1
+}
+
+// pending says whether a frame that concerns k waits to be sent or acknowledged:
+// what is on its way needs no renewal.
+func (l *link) pending(k subKey) bool {
+	for _, list := range l.acks {
+		for _, a := range list {
+			if slices.Contains(a.keys, k) {
+				return true
+			}
+		}
+	}
+	return slices.ContainsFunc(l.queue, func(it item) bool { return it.frame != nil && it.frame.Token != "" && slices.Contains(it.keys, k) })
 }
 
 // oldest is the list whose first frame waits longest.
@@ -468,7 +488,7 @@ func (l *link) render() {
 	l.resubs = nil
 	l.mu.Unlock()
 	for _, k := range again {
-		if _, ok := want[k]; ok && !slices.Contains(add, k) {
+		if _, ok := want[k]; ok && !slices.Contains(add, k) && !l.pending(k) {
 			if delete(l.rejected, k); l.active[k] {
 				drop = append(drop, k)
 			}
@@ -488,6 +508,7 @@ func (l *link) render() {
 		}
 	}
 	l.rendering = true
+	handles := maps.Clone(l.handles)
 	l.slot.work.Go(l.name(" rendering"), func(context.Context) error {
 		r := rendering{add: add, drop: drop}
 		for _, half := range []struct {
@@ -499,7 +520,7 @@ func (l *link) render() {
 			}
 			req := source.FrameRequest{Market: l.f.set.Spec.Market, Class: l.ep.Class, Unsubscribe: half.unsub}
 			if half.unsub {
-				req.Live = live
+				req.Live, req.Handles = live, handles
 			}
 			for _, k := range half.keys {
 				req.Subscriptions = append(req.Subscriptions, l.f.subOf(k, want))

@@ -195,10 +195,12 @@ func (f *Feed) reconcile() {
 	defer f.mu.Unlock()
 	placed := make(map[subKey]bool, len(f.order))
 	changed := make(map[*slot]bool)
+	load := make(map[*slot]int)
 	for _, s := range f.slots {
-		for k := range s.subs {
+		for k, sub := range s.subs {
 			if _, ok := f.streams[k]; ok {
 				placed[k] = true
+				load[s] += channels(sub)
 			} else {
 				delete(s.subs, k)
 				delete(s.shunned, k)
@@ -215,7 +217,7 @@ func (f *Feed) reconcile() {
 		ep, _ := f.endpoint(spec.EndpointClass(f.streams[k].Config, k.symbol))
 		i := first[ep.Class]
 		for ; i < len(f.slots); i++ {
-			if s := f.slots[i]; s.ep.Class == ep.Class && !s.ended && (ep.MaxSubscriptions <= 0 || len(s.subs) < ep.MaxSubscriptions) {
+			if s := f.slots[i]; s.ep.Class == ep.Class && !s.ended && (ep.MaxSubscriptions <= 0 || len(s.subs) == 0 || load[s]+channels(f.streams[k]) <= ep.MaxSubscriptions) {
 				break
 			}
 		}
@@ -224,6 +226,7 @@ func (f *Feed) reconcile() {
 		}
 		first[ep.Class] = i
 		f.slots[i].subs[k] = f.streams[k]
+		load[f.slots[i]] += channels(f.streams[k])
 		changed[f.slots[i]] = true
 	}
 	f.slots = slices.DeleteFunc(f.slots, func(s *slot) bool {
@@ -243,6 +246,10 @@ func (f *Feed) reconcile() {
 		}
 	}
 }
+
+// channels is what a subscription counts for at the venue, as the plan counts it:
+// candles of several lengths are a channel each.
+func channels(s source.Subscription) int { return max(len(s.Config.Strings("intervals")), 1) }
 
 // Signal passes on what the decoder said about a connection. It never blocks;
 // the text is copied. Signals of connections that are gone are ignored.

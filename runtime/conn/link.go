@@ -63,6 +63,7 @@ type link struct {
 	queue     []item
 	ready     map[string]bool // Await tokens that came
 	acks      map[string][]*ack
+	handles   map[string]string // the venue's names of subscriptions, by token
 	unacked   int
 	answered  bool // a subscription was acknowledged or refused
 	active    map[subKey]bool

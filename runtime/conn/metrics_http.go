@@ -55,7 +55,7 @@ var (
 )
 
 // purposes are the labels of requests; what is none of them is a session's.
-var purposes = [...]source.Purpose{source.PurposeInstruments, source.PurposeSnapshot, source.PurposePoll, source.PurposeHistory, "session"}
+var purposes = [...]source.Purpose{source.PurposeInstruments, source.PurposeSnapshot, source.PurposePoll, source.PurposeTickers, source.PurposeHistory, "session"}
 
 // Outcomes of a request.
 const (

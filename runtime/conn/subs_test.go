@@ -3,6 +3,7 @@ package conn
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -143,6 +144,23 @@ func TestSetSubscriptionsSendsTheDifference(t *testing.T) {
 	})
 }
 
+// TestLengthsTakePlaces: each length of a candle is a channel of the venue, as the
+// plan counts it.
+func TestLengthsTakePlaces(t *testing.T) {
+	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+		s.Spec.Endpoints[0].MaxSubscriptions = 5
+		all := subs(market.ChannelTrades, 4)
+		for i := range all[:3] {
+			all[i].Config = schema.Values{"intervals": []string{"1m", "1h"}}
+		}
+		start(t, s, all)
+		time.Sleep(time.Second)
+		if n := sizes(subscribed(t, v.arrivals())); !slices.Equal(n, []int{2, 2}) {
+			t.Errorf("dealt %v", n)
+		}
+	})
+}
+
 func TestSubscriptionsWithAttributesAreDistinct(t *testing.T) {
 	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
 		one := source.Subscription{Channel: market.ChannelTrades, Symbol: "A", Config: schema.Values{"interval": "1m"}}
@@ -271,6 +289,73 @@ func decoded(t *testing.T, s Settings, list []source.Subscription) *running {
 	}()
 	t.Cleanup(func() { r.stop(); close(entries); <-done })
 	return r
+}
+
+// TestHandles: what the venue calls a subscription comes back when it is to be
+// unsubscribed, and only then.
+func TestHandles(t *testing.T) {
+	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+		pl := &plugin{batch: 1, tokens: true}
+		s.Renderer = pl
+		names := map[string]string{}
+		v.ws = func(n int, ws *websocket.Conn, _ *http.Request) {
+			v.serve(n, ws, func(r request) []string {
+				v.mu.Lock()
+				defer v.mu.Unlock()
+				if r.Op == "unsubscribe" {
+					return []string{fmt.Sprintf(`{"ack":%q}`, r.ID)}
+				}
+				names[r.ID] = fmt.Sprintf("chan-%s-%d", r.ID, len(names))
+				return []string{fmt.Sprintf(`{"ack":"%s\u0000%s"}`, r.ID, names[r.ID])}
+			})
+		}
+		all := subs(market.ChannelBook, 2)
+		r := decoded(t, s, all)
+		time.Sleep(time.Second)
+		if st := r.Stats(); len(st) != 1 || st[0].Unacked != 0 {
+			t.Fatalf("%+v", st)
+		}
+		for i := range 2 {
+			v.mu.Lock()
+			want := maps.Clone(names)
+			v.mu.Unlock()
+			r.Resubscribe(all[1])
+			time.Sleep(time.Second)
+			pl.mu.Lock()
+			asked := pl.asked[2*i:]
+			pl.mu.Unlock()
+			if len(asked) != 2 || !asked[0].Unsubscribe || !maps.Equal(asked[0].Handles, want) || len(want) < 2 || asked[1].Handles != nil {
+				t.Fatalf("%+v, want %v", asked, want)
+			}
+		}
+	})
+}
+
+// TestNoRenewalOfWhatComes: a subscription that the venue hasn't acknowledged yet
+// isn't renewed.
+func TestNoRenewalOfWhatComes(t *testing.T) {
+	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
+		pl := &plugin{batch: 1, tokens: true}
+		s.Renderer = pl
+		v.ws = func(n int, ws *websocket.Conn, _ *http.Request) {
+			v.serve(n, ws, func(r request) []string {
+				time.Sleep(3 * time.Second)
+				return []string{fmt.Sprintf(`{"ack":%q}`, r.ID)}
+			})
+		}
+		all := subs(market.ChannelBook, 1)
+		r := decoded(t, s, all)
+		for i, want := range []int{0, 2} {
+			time.Sleep(time.Duration(1+4*i) * time.Second)
+			r.Resubscribe(all[0])
+			time.Sleep(time.Second)
+			pl.mu.Lock()
+			if len(pl.asked) != want {
+				t.Errorf("%d times: %+v", len(pl.asked), pl.asked)
+			}
+			pl.mu.Unlock()
+		}
+	})
 }
 
 func TestAcknowledgements(t *testing.T) {

@@ -68,7 +68,7 @@ type Options struct {
 	Replay func(ctx context.Context, feed string, j *journal.Journal) error
 	// Load reads the pipeline again, for Reload: its plan, the proxy with its
 	// password, and what is wrong with it. Nil: it can't be read again.
-	Load func(context.Context) (*plan.Plan, string, pipefile.Diagnostics)
+	Load func(ctx context.Context, inForce *plan.Plan) (*plan.Plan, string, pipefile.Diagnostics)
 	// Routes are what others serve beside the engine's own API, by
 	// http.ServeMux's patterns: "GET /api/v1/memory/snapshots".
 	Routes map[string]http.Handler
@@ -102,6 +102,7 @@ type Engine struct {
 	ended   chan struct{} // Run takes no more reloads
 	loading sync.Mutex    // one reload at a time
 	count   reloadCounts
+	follows follows
 
 	cursorsDirty atomic.Bool // stored and not synced
 }
@@ -119,7 +120,7 @@ func New(o Options) (_ *Engine, err error) {
 		o.Untimed, o.Memory.Off = true, true
 	}
 	e := &Engine{opt: o, plan: o.Plan, proxy: o.Proxy, log: o.Logger, started: time.Now(), exited: make(chan struct{}, 1),
-		reloads: make(chan *reload), ended: make(chan struct{})}
+		reloads: make(chan *reload), ended: make(chan struct{}), follows: follows{turn: make(chan struct{}, 1)}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.close())
@@ -156,7 +157,7 @@ func New(o Options) (_ *Engine, err error) {
 		}
 	}
 	o.Host.Logger = o.Logger
-	e.host = host.New(o.Host)
+	e.host, e.opt.Host = host.New(o.Host), o.Host
 	for _, p := range o.Plan.Feeds {
 		f, err := e.openFeed(o.Plan, p)
 		if err != nil {
@@ -244,8 +245,9 @@ func newProcessor(p *plan.Processor, in plan.Selection, j flow.Journal) (flow.Pr
 		for _, i := range in.Instruments {
 			symbols[i.Symbol] = true
 		}
+		all := in.All
 		return process.NewBookSnapshot(p.Config.Duration("every"), int(p.Config.Int("depth")),
-			func(i *market.Instrument) bool { return symbols[i.Symbol] }, j), nil
+			func(i *market.Instrument) bool { return all || symbols[i.Symbol] }, j), nil
 	}
 	return nil, fmt.Errorf("engine: no processor %q in this version", p.Type)
 }

@@ -59,6 +59,8 @@ type feed struct {
 	ended           atomic.Bool  // nothing waits for room on the disk any more
 	fullSince       atomic.Int64 // ns when the disk was full; 0: it isn't
 
+	statuses map[string]market.Status // of instruments, as records had them; the lane's
+
 	mu    sync.Mutex
 	state string // starting, running, stopped: why
 
@@ -235,7 +237,7 @@ func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
 		Frames: &f.at, Records: &patient{f, f.records}, DeriveBBO: derive, Logger: f.log,
 		Untimed: f.e.opt.Untimed || f.e.opt.Replay != nil, Unfigured: f.e.opt.Unmonitored}
 	if f.e.opt.Replay == nil {
-		s.Actions, s.LiveFrom = f, f.begun
+		s.Actions, s.LiveFrom, s.Listed = f, f.begun, f.listed
 	}
 	for _, p := range f.processors {
 		s.Processors = append(s.Processors, p)
@@ -269,6 +271,9 @@ func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
 		if err := f.forgetCheckpoints(f.begun); err != nil {
 			return err
 		}
+	}
+	if err := f.noteSelected(chosenOf(f.plan, f.p)); err != nil {
+		return err
 	}
 	return note(f.frames, source.InputNote, 0, flow.Note{Note: flow.NoteStart, Plan: f.plan.Digest, Build: f.e.opt.Build, Plugin: f.p.Manifest.Version})
 }

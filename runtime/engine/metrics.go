@@ -3,11 +3,13 @@ package engine
 import (
 	"math"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/marketprism/marketprism/runtime/flow"
 	"github.com/marketprism/marketprism/runtime/journal"
+	"github.com/marketprism/marketprism/runtime/plan"
 	"github.com/marketprism/marketprism/runtime/telemetry"
 )
 
@@ -27,6 +29,10 @@ var (
 	mDiskFree      = runtimeMetrics.Gauge(telemetry.RunsOut, "disk_free_bytes", "Bytes that are free for journals on the data directory's file system; at less than a segment, connections are closed until there is room.")
 	mDiskSize      = runtimeMetrics.Gauge(telemetry.RunsOut, "disk_size_bytes", "Size of the data directory's file system, whoever uses it.")
 	mHolds         = runtimeMetrics.Counter(telemetry.Late, "holds_total", "Times that a connection's reader waited since the lane was half of max_size behind: the plugin is too slow, and the venue may cut the connection.", "feed")
+	mSelected      = runtimeMetrics.Gauge(telemetry.Changed, "selected_instruments", "Instruments of the feed that selectors have chosen; a step beside listings or delistings in the log is the venue's, any other one deserves a look.", "feed")
+	mSelections    = runtimeMetrics.Counter(telemetry.Changed, "selection_changes_total", "Instruments that selectors have taken or left out while running; the log and the instrument records say which, and why.", "feed", "change")
+	mCatalogues    = runtimeMetrics.Counter(telemetry.Complete, "catalogues_total", "Catalogues that selectors asked for; while doubted or failed grows, what is collected does not follow the venue, and the log says why.", "feed", "result")
+	mCatalogued    = runtimeMetrics.Gauge(telemetry.Complete, "catalogue_timestamp_seconds", "When the feed's last catalogue was believed, or its selection came up; older than a few refresh intervals means that listings are missed.", "feed")
 
 	checkpointMetrics = telemetry.NewLayer("checkpoint")
 	mCheckpoints      = checkpointMetrics.Counter(telemetry.Changed, "writes_total", "Checkpoints written of the lane's state; one each segment of frames.", "feed")
@@ -100,10 +106,23 @@ func (e *Engine) report(m *telemetry.Emitter) {
 	e.budgets.Report(m)
 	for _, f := range feeds {
 		f.report(m)
+		if slices.ContainsFunc(p.Selected, func(s plan.Selected) bool { return slices.Contains(f.p.Sources, s.Source) }) {
+			e.followMeter(f.p.Name).report(m, f.p.Name)
+		}
 	}
 	for _, d := range sinks {
 		d.report(m)
 	}
+}
+
+func (f *followMeter) report(m *telemetry.Emitter, feed string) {
+	m.Value(mSelected, float64(f.chosen.Load()), feed)
+	m.Count(mSelections, f.added.Load(), feed, "taken")
+	m.Count(mSelections, f.removed.Load(), feed, "left_out")
+	m.Count(mCatalogues, f.believed.Load(), feed, "believed")
+	m.Count(mCatalogues, f.doubted.Load(), feed, "doubted")
+	m.Count(mCatalogues, f.failed.Load(), feed, "failed")
+	m.Value(mCatalogued, unix(f.at.Load()), feed)
 }
 
 func (f *feed) report(m *telemetry.Emitter) {

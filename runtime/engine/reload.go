@@ -16,6 +16,7 @@ import (
 	"github.com/marketprism/marketprism/runtime/journal"
 	"github.com/marketprism/marketprism/runtime/pipefile"
 	"github.com/marketprism/marketprism/runtime/plan"
+	"github.com/marketprism/marketprism/runtime/selection"
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
@@ -55,11 +56,13 @@ type reloadCounts struct {
 
 // reload is a request to Run.
 type reload struct {
-	plan   *plan.Plan
-	proxy  string
-	result Reloaded
-	err    error
-	done   chan struct{}
+	plan    *plan.Plan
+	proxy   string
+	changes []selection.Change // of a selector on this venue; none if a person asked
+	venue   string
+	result  Reloaded
+	err     error
+	done    chan struct{}
 }
 
 // Reload reads the pipeline again and takes it over. A pipeline that is invalid
@@ -75,6 +78,10 @@ func (e *Engine) Reload(ctx context.Context) (Reloaded, error) {
 		return Reloaded{}, ErrReloading
 	}
 	defer e.loading.Unlock()
+	if err := e.follows.lock(ctx); err != nil { // selectors wait: what they choose is of the plan in force
+		return Reloaded{}, err
+	}
+	defer e.follows.unlock()
 	res, err := e.reload(ctx)
 	invalid := new(InvalidError)
 	switch {
@@ -101,7 +108,8 @@ func (e *Engine) Reload(ctx context.Context) (Reloaded, error) {
 }
 
 func (e *Engine) reload(ctx context.Context) (Reloaded, error) {
-	pl, proxy, diags := e.opt.Load(ctx)
+	inForce, _, _ := e.now()
+	pl, proxy, diags := e.opt.Load(ctx, inForce)
 	if diags.HasErrors() || pl == nil {
 		return Reloaded{}, &InvalidError{diags}
 	}
@@ -132,6 +140,10 @@ func (r *run) apply(l *reload) {
 	if samePlan(old, l.plan) && oldProxy == l.proxy {
 		r.forget(l.plan)
 		return
+	}
+	if len(l.changes) == 0 { // the selectors may be others; those of the plan in force are followed afterwards
+		r.unfollow()
+		defer func() { r.unfollow = r.follow() }()
 	}
 	if l.err = r.change(l); l.err != nil {
 		r.forget(l.plan)
@@ -243,6 +255,13 @@ func (r *run) change(l *reload) error {
 		}
 	} else {
 		l.result = Reloaded{Changed: true, Digest: l.plan.Digest, Feeds: &fd, Sinks: &sd}
+		noted := r.noteChanges(l, feeds)
+		if len(l.changes) == 0 {
+			noted = errors.Join(noted, r.keepAll(l.plan))
+		}
+		if noted != nil {
+			r.log.Error().Err(noted).Msg("what was selected could not be written down")
+		}
 	}
 	if recycle || old.Latency != l.plan.Latency {
 		r.back = r.background(r.plan)

@@ -51,6 +51,8 @@ type run struct {
 	work *sched.Group // feeds, sinks, admin
 	back func()       // stops what runs beside them
 
+	unfollow func() // stops what has selections follow their venues
+
 	mu   sync.Mutex
 	errs []error
 }
@@ -160,6 +162,8 @@ func (e *Engine) Run(ctx, hard context.Context) error {
 		r.work.Go("memory", func(at context.Context) error { return e.memory.Run(sched.Placed(watching, at)) })
 	}
 	r.back = r.background(e.plan)
+	r.keep(r.keepAll(e.plan))
+	r.unfollow = r.follow()
 	served := e.admin
 	stopServing := r.serve(served)
 	var replayed chan struct{}
@@ -192,6 +196,7 @@ func (e *Engine) Run(ctx, hard context.Context) error {
 		break
 	}
 	close(e.ended)
+	r.unfollow()
 	e.log.Info().Dur("deadline", e.opt.Drain).Msg("draining")
 	deadline := time.AfterFunc(e.opt.Drain, func() {
 		cancelHard(fmt.Errorf("engine: not drained within %v: what is left is in the journals and is written after the next start", e.opt.Drain))

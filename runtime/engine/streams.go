@@ -250,7 +250,7 @@ func (t *track) latency(sink string, s *flow.StreamStats, age *float64) SinkLate
 // takes says whether a selection of the feed's records journal has a stream.
 func takes(in *plan.Selection, feed string, s *flow.StreamStats) bool {
 	return in.Feed == feed && in.Processor == "" && (len(in.Channels) == 0 || slices.Contains(in.Channels, s.Channel)) &&
-		slices.ContainsFunc(in.Instruments, func(i plan.Instrument) bool { return i.Symbol == s.Symbol })
+		(in.All || slices.ContainsFunc(in.Instruments, func(i plan.Instrument) bool { return i.Symbol == s.Symbol }))
 }
 
 // Gaps lists the latest gaps of all feeds that were told or closed since a

@@ -57,9 +57,10 @@ type Settings struct {
 	Registry   *Registry
 	Frames     Frames
 	Records    Journal
-	Actions    Actions // nil in a replay
-	LiveFrom   uint64  // frames below are of a run before this one: nothing is asked of the outside for them
-	DeriveBBO  bool    // the venue has no bbo channel and a pipeline wants one
+	Actions    Actions                              // nil in a replay
+	LiveFrom   uint64                               // frames below are of a run before this one: nothing is asked of the outside for them
+	Listed     func(symbol string, s market.Status) // is told of instrument records that aren't of a run before; nil: nobody wants to know
+	DeriveBBO  bool                                 // the venue has no bbo channel and a pipeline wants one
 	Processors []Processor
 	Logger     zerolog.Logger
 	Untimed    bool // take no latencies: a replay's say nothing
@@ -271,6 +272,9 @@ func (l *Lane) record(v market.View) error {
 		if err := l.catalogue(in, v); err != nil {
 			return err
 		}
+		if l.s.Listed != nil && l.pos >= l.s.LiveFrom {
+			l.s.Listed(in.inst.Symbol, market.Status(v.Int(statusAt)))
+		}
 	}
 	l.emit(v)
 	l.observe(figures, v)
@@ -445,6 +449,12 @@ func (l *Lane) stream(in *instrument, ch market.Channel, aggregate bool, since i
 	l.meter.streams = true
 	return s
 }
+
+// statusAt is where an instrument record has its status.
+var statusAt = func() int {
+	fs := market.Fields(market.KindInstrument)
+	return fs[len(fs)-1].Offset
+}()
 
 // catalogue learns from an instrument record.
 func (l *Lane) catalogue(in *instrument, v market.View) error {

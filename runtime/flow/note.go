@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/marketprism/marketprism/runtime/selection"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -16,6 +17,7 @@ const (
 	NoteSubscribed   = "subscribed"   // Subs are carried by the record's connection
 	NoteWanted       = "wanted"       // Subs are about to be asked for, maybe again
 	NoteUnsubscribed = "unsubscribed" // Subs are no longer wanted
+	NoteSelected     = "selected"     // Listings were taken by a selector, or left out
 	NoteStale        = "stale"        // the connection delivers nothing
 	NoteRejected     = "rejected"     // Subs are left out: the venue ends connections on them
 	NoteQuarantine   = "quarantine"   // a plugin was given up
@@ -30,10 +32,12 @@ type Note struct {
 	From   int64                 `json:"from,omitempty"` // ns
 	Subs   []source.Subscription `json:"subs,omitempty"`
 	Detail string                `json:"detail,omitempty"`
-	Plan   string                `json:"plan,omitempty"`   // digest of the plan in force
-	Build  string                `json:"build,omitempty"`  // of the runtime
-	Plugin string                `json:"plugin,omitempty"` // version of the source plugin
-	Config json.RawMessage       `json:"config,omitempty"` // selections; never secrets
+	// Listings are instruments as the venue's catalogue states them.
+	Listings []selection.Listing `json:"listings,omitempty"`
+	Plan     string              `json:"plan,omitempty"`   // digest of the plan in force
+	Build    string              `json:"build,omitempty"`  // of the runtime
+	Plugin   string              `json:"plugin,omitempty"` // version of the source plugin
+	Config   json.RawMessage     `json:"config,omitempty"` // selections; never secrets
 }
 
 // Encode is the note's journal form.

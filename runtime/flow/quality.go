@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/marketprism/marketprism/runtime/selection"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -329,6 +330,12 @@ func (l *Lane) note(n Note) error {
 				l.meter.streams = true
 			}
 		}
+	case NoteSelected:
+		for i := range n.Listings {
+			if err := l.selected(&n.Listings[i]); err != nil {
+				return err
+			}
+		}
 	case NoteStale:
 		for _, in := range l.ordered() {
 			for _, st := range in.streams {
@@ -346,6 +353,23 @@ func (l *Lane) note(n Note) error {
 		l.cover(l.recv)
 		l.flush()
 	}
+	return nil
+}
+
+// selected states what an instrument is that a selector has taken or left out.
+func (l *Lane) selected(s *selection.Listing) error {
+	in, err := l.get(market.Instrument{Venue: l.s.Venue, Market: l.s.Market, Symbol: s.Symbol, Name: s.Name, AmountUnit: s.AmountUnit, ContractSize: s.ContractSize})
+	if err != nil {
+		return err
+	}
+	r := market.InstrumentRecord{Header: l.header(in, market.KindInstrument, market.ChannelInstruments), Instrument: []byte(s.Name), Base: []byte(s.Base), Quote: []byte(s.Quote),
+		Settle: []byte(s.Settle), ContractSize: s.ContractSize, TickSize: s.TickSize, LotSize: s.LotSize, Strike: s.Strike, AmountUnit: s.AmountUnit, Expiry: market.None,
+		OptionType: s.Option, Status: s.Status}
+	if !s.Expiry.IsZero() {
+		r.Expiry = s.Expiry.UnixNano()
+	}
+	l.scratch = r.AppendTo(l.scratch[:0])
+	l.emit(market.View(l.scratch))
 	return nil
 }
 

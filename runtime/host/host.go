@@ -218,7 +218,13 @@ func (h *Host) Open(ctx context.Context, s Spec) (*Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Plugin{controls{func(context.Context) (*process, error) { return p, nil }, h.opt.CallTimeout}, p, desc}, nil
+	one := func(_ context.Context, not *process) (*process, error) {
+		if p == not {
+			return nil, p.end()
+		}
+		return p, nil
+	}
+	return &Plugin{controls{one, h.opt.CallTimeout}, p, desc}, nil
 }
 
 // Description is what the plugin says of itself.
@@ -249,21 +255,38 @@ func (h *Host) start(ctx context.Context, s Spec, label string, files []*os.File
 
 // controls are the control calls of a source, to whichever process is running.
 type controls struct {
-	running func(context.Context) (*process, error) // waits for one
+	running func(ctx context.Context, not *process) (*process, error) // waits for one, another than not
 	timeout time.Duration
 }
 
 func (c controls) with(ctx context.Context, f func(context.Context, *wire.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	p, err := c.running(ctx)
+	p, err := c.running(ctx, nil)
 	if err != nil {
 		return err
 	}
-	if err := f(ctx, p.client); err != nil {
-		return p.explain(fmt.Errorf("host: plugin %s: %w", p.label, err))
+	for again := true; ; again = false {
+		if err = f(ctx, p.client); err == nil {
+			return nil
+		}
+		err = p.explain(fmt.Errorf("host: plugin %s: %w", p.label, err))
+		select {
+		case <-p.exited():
+			// The call is a function of what it is given: the next process may answer it,
+			// once, for the call may be what ended this one.
+			if !again {
+				return err
+			}
+			next, nerr := c.running(ctx, p)
+			if nerr != nil {
+				return err
+			}
+			p = next
+		default:
+			return err
+		}
 	}
-	return nil
 }
 
 // Resolve is source.Source's, in the plugin process.

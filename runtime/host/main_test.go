@@ -90,6 +90,9 @@ func (lineSource) Requests(r source.RequestFor) ([]source.Request, error) {
 	if r.Purpose == "pid" {
 		return []source.Request{{Body: strconv.Itoa(os.Getpid())}}, nil
 	}
+	if pid, ok := strings.CutPrefix(string(r.Purpose), "die:"); ok && (pid == "" || pid == strconv.Itoa(os.Getpid())) {
+		os.Exit(3)
+	}
 	if p, ok := strings.CutPrefix(string(r.Purpose), "dial:"); ok {
 		_, err := net.Dial("tcp", p)
 		return []source.Request{{Body: fmt.Sprint(err)}}, nil

@@ -299,6 +299,42 @@ func TestRememberedFramesComeFirst(t *testing.T) {
 	}
 }
 
+// TestCallsOutliveTheirProcess: a call that a process took with it is answered by
+// the next one; one that ends that too is refused.
+func TestCallsOutliveTheirProcess(t *testing.T) {
+	o := testOptions(io.Discard)
+	o.Restart.Restarts = 5
+	l := startSource(t, o, host.SourceSpec{}, newJournal(t, journal.Options{}))
+	l.until(func() bool { return l.src.State().Phase == host.Running })
+	ask := func(purpose string) ([]source.Request, error) {
+		type answer struct {
+			q   []source.Request
+			err error
+		}
+		answered := make(chan answer, 1)
+		go func() {
+			q, err := l.src.Requests(context.Background(), source.RequestFor{Purpose: source.Purpose(purpose)})
+			answered <- answer{q, err}
+		}()
+		var a answer
+		l.until(func() bool {
+			select {
+			case a = <-answered:
+				return true
+			default:
+				return false
+			}
+		})
+		return a.q, a.err
+	}
+	if q, err := ask(fmt.Sprint("die:", l.src.State().Pid)); err != nil || len(q) != 1 || q[0].Weight != 5 {
+		t.Errorf("%+v, %v", q, err)
+	}
+	if q, err := ask("die:"); err == nil {
+		t.Errorf("%+v of a process that ended", q)
+	}
+}
+
 func TestGreatEntries(t *testing.T) {
 	j := newJournal(t, journal.Options{SegmentBytes: 1 << 20, MaxBytes: 64 << 20})
 	o := testOptions(io.Discard)

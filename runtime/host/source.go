@@ -126,7 +126,7 @@ func (s *Source) State() State {
 
 // Manifest waits for the first start and returns what the plugin says of itself.
 func (s *Source) Manifest(ctx context.Context) (*source.Manifest, error) {
-	if _, err := s.running(ctx); err != nil {
+	if _, err := s.running(ctx, nil); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -134,12 +134,12 @@ func (s *Source) Manifest(ctx context.Context) (*source.Manifest, error) {
 	return s.desc.Source, nil
 }
 
-func (s *Source) running(ctx context.Context) (*process, error) {
+func (s *Source) running(ctx context.Context, not *process) (*process, error) {
 	for {
 		s.mu.Lock()
 		p, changed, state := s.proc, s.changed, s.state
 		s.mu.Unlock()
-		if p != nil {
+		if p != nil && p != not {
 			return p, nil
 		}
 		if e := s.over.Load(); e != nil {

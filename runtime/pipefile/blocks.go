@@ -121,17 +121,19 @@ func (p *parser) egress(d decoded) []string {
 	return all
 }
 
-// symbols decodes the list form.
+// symbols decodes the list, or the block that selects.
 func (p *parser) symbols(b *hclsyntax.Block, s *Source) {
-	for _, x := range b.Body.Blocks {
-		if x.Type == "symbols" {
-			p.errorf(x.DefRange(), "Not available in this version", "Selecting symbols by include, exclude and select comes in a later version; list them: symbols = [\"BTC-USDT\", \"ETH-USDT\"].")
+	a := b.Body.Attributes["symbols"]
+	if x := p.one(b.Body, "symbols"); x != nil {
+		if a != nil {
+			p.errorf(x.DefRange(), "Block stands twice", "The symbols of %s are listed at %s already: give the list or the block.", s.Address(), fromHCL(a.SrcRange))
 			return
 		}
+		p.selector(x, s)
+		return
 	}
-	a := b.Body.Attributes["symbols"]
 	if a == nil {
-		p.errorf(b.DefRange(), "Missing attribute", "source %q %q needs \"symbols\": a list of canonical names, like [\"BTC-USDT\", \"BTC-USDT-PERP\"].", s.Type, s.Name)
+		p.errorf(b.DefRange(), "Missing attribute", "source %q %q needs \"symbols\": a list of canonical names, like [\"BTC-USDT\", \"BTC-USDT-PERP\"], or a block that selects them, like symbols { include = [\"*-USDT\"] }.", s.Type, s.Name)
 		return
 	}
 	v, secret, diags := p.eval(a.Expr)

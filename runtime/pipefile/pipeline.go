@@ -23,6 +23,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/marketprism/marketprism/runtime/selection"
 	"github.com/marketprism/marketprism/runtime/sign"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/schema"
@@ -99,10 +100,13 @@ type Source struct {
 	Plugin     Plugin
 	Manifest   source.Manifest
 	Symbols    []Symbol // canonical names, in the file's order, without repetitions
-	URL        string   // scheme and host in place of the endpoints' own; empty: theirs
-	HTTPURL    string
-	Egress     []string // local addresses and proxies' URLs, which may hold a password
-	Standby    bool     // a second connection beside each
+	// Selector stands in place of Symbols; nil: the block lists them.
+	Selector      *selection.Selector
+	SelectorRange Range
+	URL           string // scheme and host in place of the endpoints' own; empty: theirs
+	HTTPURL       string
+	Egress        []string // local addresses and proxies' URLs, which may hold a password
+	Standby       bool     // a second connection beside each
 	// Credentials sign in; nil: the block has none. Whoever holds the Pipeline
 	// must not print them: they print as "(redacted)".
 	Credentials *sign.Credentials

@@ -180,21 +180,24 @@ func (b *builder) budget(f *Feed) {
 		}
 	}
 	if f.Channel(market.ChannelInstruments) == nil { // the catalogue is had at start in any case
-		if spec := catalogue(f); spec != nil && spec.Transport == source.Poll {
+		if spec := Catalogue(f.Manifest, f.Market); spec != nil && spec.Transport == source.Poll {
 			s.Requests++
 			s.Weight += max(spec.Weight, 1)
 		}
 	}
+	s.PollWeight += b.followWeight(f, float64(per))
 	s.PollWeight = math.Round(s.PollWeight*10) / 10
 	if limit.N > 0 {
 		left := float64(limit.N) - s.PollWeight
 		if left <= 0 {
-			at := f.Channels[0].at
+			at, instead := f.Channels[0].at, "take fewer symbols"
 			if polling != nil {
 				at = polling.at
+			} else if i := slices.IndexFunc(b.out.Selected, func(x Selected) bool { return slices.Contains(f.Sources, x.Source) }); i >= 0 {
+				at, instead = b.out.Selected[i].Origin.SelectorRange, "raise refresh, the time between catalogues"
 			}
-			b.errorf(at, "Polls exceed the request budget", "Polling for %s takes a weight of %.0f in %s; %s allows %d. Poll less often, or take fewer symbols.",
-				f.Name, s.PollWeight, s.WeightPer, f.Venue, limit.N)
+			b.errorf(at, "Polls exceed the request budget", "Polling for %s takes a weight of %.0f in %s; %s allows %d. Poll less often, or %s.",
+				f.Name, s.PollWeight, s.WeightPer, f.Venue, limit.N, instead)
 			return
 		}
 		if s.Weight > limit.N {
@@ -202,15 +205,6 @@ func (b *builder) budget(f *Feed) {
 		}
 	}
 	s.ReadySeconds = s.ConnectSeconds + s.SubscribeSeconds + s.SnapshotSeconds
-}
-
-func catalogue(f *Feed) *source.ChannelSpec {
-	for i, c := range f.Manifest.Channels {
-		if c.Channel == market.ChannelInstruments && slices.Contains(c.Markets, f.Market) {
-			return &f.Manifest.Channels[i]
-		}
-	}
-	return nil
 }
 
 // Rate is what Assumed counts with, for one symbol.
@@ -282,7 +276,11 @@ func (b *builder) totals() {
 		for _, x := range p.Processors {
 			for i, in := range x.Inputs {
 				if in.Feed == f.Name {
-					b.journal(x.Journals[i], f.Name, Derived, derivedPerDay(x, len(in.Instruments)))
+					n := len(in.Instruments)
+					if in.All {
+						n = len(f.Instruments)
+					}
+					b.journal(x.Journals[i], f.Name, Derived, derivedPerDay(x, n))
 				}
 			}
 		}

@@ -22,10 +22,11 @@ type Resolver interface {
 }
 
 type builder struct {
-	in    *pipefile.Pipeline
-	names Resolver
-	out   *Plan
-	diags pipefile.Diagnostics
+	in     *pipefile.Pipeline
+	names  *memo
+	chosen Choices // nil: of no selector is known what it chooses
+	out    *Plan
+	diags  pipefile.Diagnostics
 	// shares holds what each source takes of each feed, for selections.
 	shares map[*pipefile.Source][]*share
 }
@@ -37,11 +38,24 @@ type share struct {
 	channels    []market.Channel
 }
 
-// Build plans a pipeline. The Plan is nil if there are errors; warnings may
-// come with one.
+// Build plans a pipeline. What its selectors choose isn't known: their feeds have
+// no instruments, and nothing can be run by the Plan. The Plan is nil if there
+// are errors; warnings may come with one.
 func Build(p *pipefile.Pipeline, names Resolver) (*Plan, pipefile.Diagnostics) {
+	return build(p, &memo{names: names, known: map[[2]string]resolved{}}, nil)
+}
+
+// BuildChosen plans a pipeline with what its selectors have chosen.
+func BuildChosen(p *pipefile.Pipeline, names Resolver, chosen Choices) (*Plan, pipefile.Diagnostics) {
+	if chosen == nil {
+		chosen = Choices{}
+	}
+	return build(p, &memo{names: names, known: map[[2]string]resolved{}}, chosen)
+}
+
+func build(p *pipefile.Pipeline, names *memo, chosen Choices) (*Plan, pipefile.Diagnostics) {
 	s := p.Settings
-	b := &builder{in: p, names: names, shares: map[*pipefile.Source][]*share{}, out: &Plan{
+	b := &builder{in: p, names: names, chosen: chosen, shares: map[*pipefile.Source][]*share{}, out: &Plan{
 		FormatVersion: FormatVersion, Pipeline: p.Name,
 		DataDir: s.DataDir, Latency: s.Latency, Listen: s.Listen, TokenFile: s.TokenFile, Hosts: s.Hosts, Exemplars: s.Exemplars, Sync: s.Journal.Sync,
 		Feeds: []*Feed{}, Processors: []*Processor{}, Sinks: []*Sink{}, Processes: []Process{}, Journals: []Journal{},
@@ -71,6 +85,7 @@ func Build(p *pipefile.Pipeline, names Resolver) (*Plan, pipefile.Diagnostics) {
 	if b.diags.HasErrors() {
 		return nil, b.diags
 	}
+	b.out.in, b.out.names, b.out.chosen = p, names, chosen
 	return b.out, b.diags
 }
 
@@ -82,8 +97,23 @@ func (b *builder) errorf(r pipefile.Range, summary, format string, args ...any) 
 func (b *builder) source(s *pipefile.Source) {
 	bySymbol := map[string]pipefile.Symbol{}
 	var shares []*share
-	for _, sym := range s.Symbols {
-		m, native, err := b.names.Resolve(s.Manifest.Venue, sym.Name)
+	symbols := s.Symbols
+	if s.Selector != nil {
+		if symbols, shares = b.selected(s); symbols == nil {
+			b.channels(s, shares)
+			return
+		}
+	}
+	for i, sym := range symbols {
+		var m market.Market
+		var native string
+		var err error
+		if s.Selector != nil { // the venue's own statement goes before its naming rules
+			l := &b.chosen[s.Address()][i]
+			m, native = l.Market, l.Symbol
+		} else {
+			m, native, err = b.names.Resolve(s.Manifest.Venue, sym.Name)
+		}
 		if err != nil {
 			b.errorf(sym.Range, "Unknown symbol", "%v", err)
 			continue
@@ -118,6 +148,10 @@ func (b *builder) source(s *pipefile.Source) {
 		}
 		x.instruments = append(x.instruments, ins)
 	}
+	b.channels(s, shares)
+}
+
+func (b *builder) channels(s *pipefile.Source, shares []*share) {
 	for _, c := range s.Channels {
 		b.channel(s, c, shares)
 	}
@@ -156,7 +190,7 @@ func redacted(egress []string) (shown []string) {
 // those that the feed has: a feed has one decoder and one set of endpoints.
 func (b *builder) feed(s *pipefile.Source, spec source.MarketSpec) *Feed {
 	name := s.Manifest.Venue + "-" + spec.Market.String()
-	over, err := override(spec, s.URL, s.HTTPURL)
+	over, err := Override(spec, s.URL, s.HTTPURL)
 	if err != nil {
 		b.errorf(s.Range, "Plugin is wrong", "%v. This is a fault of the plugin %s.", err, s.Type)
 		return nil
@@ -219,9 +253,9 @@ func sameEndpoints(a, b source.MarketSpec) bool {
 	return slices.Equal(a.HTTP, b.HTTP) && slices.EqualFunc(a.Endpoints, b.Endpoints, func(x, y source.Endpoint) bool { return x.URL == y.URL })
 }
 
-// override puts another scheme and host into a market's endpoints. Alternates
+// Override puts another scheme and host into a market's endpoints. Alternates
 // go then: who names a host wants no other.
-func override(spec source.MarketSpec, ws, http string) (source.MarketSpec, error) {
+func Override(spec source.MarketSpec, ws, http string) (source.MarketSpec, error) {
 	swap := func(old, with string) (string, error) {
 		u, err := url.Parse(old)
 		if err != nil || u.Host == "" {
@@ -283,7 +317,10 @@ func (b *builder) channel(s *pipefile.Source, c *pipefile.Channel, shares []*sha
 			}
 		}
 	}
-	if found {
+	if found || s.Selector != nil && slices.ContainsFunc(s.Selector.On(), func(m market.Market) bool { // of which nothing is chosen now
+		_, ok := c.On(m)
+		return ok
+	}) {
 		return
 	}
 	var markets, has []string
@@ -343,12 +380,13 @@ func process(kind, name string, p pipefile.Plugin, version string) Process {
 	return Process{Name: kind + "/" + name, Kind: kind, Plugin: p.Name, Version: version, FirstParty: p.FirstParty(), Path: p.Path, SHA256: p.SHA256}
 }
 
-// selections are what an input means, one for each feed that it touches.
-func (b *builder) selections(refs []pipefile.Ref) []Selection {
+// selections are what an input means, one for each feed that it touches; changes
+// says that instrument records of what selectors take and leave out are in them.
+func (b *builder) selections(refs []pipefile.Ref, changes bool) []Selection {
 	var out []Selection
 	add := func(n Selection) {
 		for i := range out {
-			if o := &out[i]; o.Journal == n.Journal && slices.Equal(o.Instruments, n.Instruments) {
+			if o := &out[i]; o.Journal == n.Journal && o.All == n.All && slices.Equal(o.Instruments, n.Instruments) {
 				o.Kinds = union(o.Kinds, n.Kinds)
 				o.Channels = union(o.Channels, n.Channels)
 				return
@@ -363,22 +401,32 @@ func (b *builder) selections(refs []pipefile.Ref) []Selection {
 					continue
 				}
 				for i, in := range p.Inputs {
-					add(Selection{Feed: in.Feed, Processor: p.Name, Journal: p.Journals[i], Kinds: p.Kinds, Instruments: in.Instruments})
+					add(Selection{Feed: in.Feed, Processor: p.Name, Journal: p.Journals[i], Kinds: p.Kinds, All: in.All, Instruments: in.Instruments})
 				}
 			}
 			continue
 		}
-		for _, x := range b.shares[b.in.Source(r.Type, r.Name)] {
+		src := b.in.Source(r.Type, r.Name)
+		for _, x := range b.shares[src] {
 			n := Selection{Feed: x.feed.Name, Journal: x.feed.Journal(Records), Instruments: x.instruments}
+			alone := src.Selector != nil && len(x.feed.Sources) == 1
 			for _, c := range x.channels {
 				if r.Channel == market.ChannelNone || r.Channel == c {
 					n.Channels = union(n.Channels, []market.Channel{c})
 					n.Kinds = union(n.Kinds, x.feed.Channel(c).Kinds)
+					alone = alone && !x.feed.Channel(c).PerMarket
 				}
+			}
+			if alone { // nobody else's are in the journal: what comes and goes changes no reader
+				n.All, n.Instruments = true, []Instrument{}
 			}
 			if len(n.Channels) > 0 {
 				n.Kinds = union(n.Kinds, []market.Kind{market.KindQuality, market.KindCoverage})
 				add(n)
+				if src.Selector != nil && changes {
+					add(Selection{Feed: n.Feed, Journal: n.Journal, Channels: []market.Channel{market.ChannelInstruments}, Kinds: []market.Kind{market.KindInstrument},
+						All: true, Instruments: []Instrument{}})
+				}
 			}
 		}
 	}
@@ -400,9 +448,14 @@ func (b *builder) processors() {
 			refs[i].Channel = market.ChannelBook
 		}
 		byFeed := map[string]int{}
-		for _, s := range b.selections(refs) {
+		for _, s := range b.selections(refs, false) {
 			if i, ok := byFeed[s.Feed]; ok {
-				p.Inputs[i].Instruments = unionInstruments(p.Inputs[i].Instruments, s.Instruments)
+				in := &p.Inputs[i]
+				if in.All = in.All || s.All; in.All {
+					in.Instruments = []Instrument{}
+				} else {
+					in.Instruments = unionInstruments(in.Instruments, s.Instruments)
+				}
 				continue
 			}
 			byFeed[s.Feed] = len(p.Inputs)
@@ -427,7 +480,7 @@ func (b *builder) sinks() {
 	for _, x := range b.in.Sinks {
 		s := &Sink{
 			Name: x.Type + "." + x.Name, Plugin: x.Type, Commit: x.Manifest.Commit, Idempotent: x.Manifest.Idempotent,
-			Config: x.Config, Shown: x.Shown, Inputs: b.selections(x.Input), Journals: []string{},
+			Config: x.Config, Shown: x.Shown, Inputs: b.selections(x.Input, true), Journals: []string{},
 			Batch: Batch{x.Batch.MaxRecords, Duration(x.Batch.MaxWait)}, OnFull: x.OnFull,
 		}
 		for _, in := range s.Inputs {

@@ -54,6 +54,11 @@ type Plan struct {
 	Processes     []Process        `json:"processes"`
 	Journals      []Journal        `json:"journals"`
 	Totals        Totals           `json:"totals"`
+	Selected      []Selected       `json:"selected,omitempty"` // what selectors have chosen
+
+	in     *pipefile.Pipeline // for Choose
+	names  *memo
+	chosen Choices
 }
 
 // Feed is one venue and market: the union of what all sources ask of it.
@@ -176,7 +181,8 @@ type Selection struct {
 	Processor   string           `json:"processor,omitempty"` // if the journal is one's output
 	Journal     string           `json:"journal"`
 	Channels    []market.Channel `json:"channels,omitempty"`
-	Kinds       []market.Kind    `json:"kinds"` // quality and coverage are in each selection of a feed
+	Kinds       []market.Kind    `json:"kinds"`         // quality and coverage are in each selection of a feed
+	All         bool             `json:"all,omitempty"` // instruments of the feed, as they come and go; none are listed
 	Instruments []Instrument     `json:"instruments"`
 }
 

@@ -28,7 +28,7 @@ func (p *Plan) WriteText(w io.Writer) error {
 		t.line("  proxy %s", p.Proxy)
 	}
 	for _, f := range p.Feeds {
-		t.feed(f)
+		t.feed(p, f)
 	}
 	if len(p.Processors) > 0 {
 		t.head("Processors")
@@ -50,7 +50,11 @@ func (p *Plan) WriteText(w io.Writer) error {
 			t.line("    %s", config(s.Shown))
 		}
 		for _, in := range s.Inputs {
-			t.row("  "+in.Journal, count(len(in.Instruments), "instrument"), names(in.Kinds))
+			of := "all instruments"
+			if !in.All {
+				of = count(len(in.Instruments), "instrument")
+			}
+			t.row("  "+in.Journal, of, names(in.Kinds))
 		}
 	}
 	t.head("Plugin processes")
@@ -103,7 +107,7 @@ func (t *text) head(title string) { t.line("\n%s", title) }
 
 func (t *text) row(cells ...string) { fmt.Fprintf(t.tab, "  %s\t\n", strings.Join(cells, "\t")) }
 
-func (t *text) feed(f *Feed) {
+func (t *text) feed(p *Plan, f *Feed) {
 	t.head(fmt.Sprintf("Feed %s  of %s", f.Name, strings.Join(f.Sources, ", ")))
 	if len(f.Shown) > 0 {
 		t.line("  %s", config(f.Shown))
@@ -114,7 +118,17 @@ func (t *text) feed(f *Feed) {
 	if len(f.Login) > 0 {
 		t.line("  signed as (redacted), with %s", list(f.Login))
 	}
-	t.line("  instruments: %s", instruments(f.Instruments))
+	for _, s := range p.Selected {
+		if slices.Contains(f.Sources, s.Source) && slices.Contains(s.Markets, f.Market) {
+			t.line("  selected by %s: %s; asked again each %s", s.Source, s.Select, s.Every)
+			if !s.Asked {
+				t.line("  instruments: unknown; the venue wasn't asked")
+			}
+		}
+	}
+	if len(f.Instruments) > 0 {
+		t.line("  instruments: %s", instruments(f.Instruments))
+	}
 	t.row("channel", "kinds", "by", "symbols", "config")
 	for _, c := range f.Channels {
 		by := string(c.Transport)

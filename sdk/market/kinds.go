@@ -1,6 +1,9 @@
 package market
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // enum is a small closed set of names, index = value.
 type enum []string
@@ -289,6 +292,19 @@ var statusNames = enum{"unknown", "trading", "halted", "pre_open", "delisted", "
 
 func (s Status) String() string { return statusNames.name(int(s)) }
 
+// MarshalText and UnmarshalText use the state's name.
+func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText is the inverse of MarshalText.
+func (s *Status) UnmarshalText(b []byte) error {
+	i := slices.Index(statusNames, string(b))
+	if i < 0 {
+		return fmt.Errorf("market: %q is no status; there are %v", b, []string(statusNames))
+	}
+	*s = Status(i)
+	return nil
+}
+
 // OptionType is call or put.
 type OptionType uint8
 
@@ -302,3 +318,16 @@ const (
 var optionNames = enum{"", "call", "put"}
 
 func (o OptionType) String() string { return optionNames.name(int(o)) }
+
+// MarshalText and UnmarshalText use the type's name, empty for none.
+func (o OptionType) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+// UnmarshalText is the inverse of MarshalText.
+func (o *OptionType) UnmarshalText(b []byte) error {
+	i := slices.Index(optionNames, string(b))
+	if i < 0 {
+		return fmt.Errorf("market: %q is neither call nor put", b)
+	}
+	*o = OptionType(i)
+	return nil
+}

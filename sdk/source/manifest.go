@@ -31,11 +31,14 @@ type Doc struct {
 // MarketSpec is one market of a venue: a feed.
 type MarketSpec struct {
 	Market    market.Market `json:"market"`
-	Endpoints []Endpoint    `json:"endpoints"`           // WebSocket, by class
-	HTTP      []string      `json:"http"`                // base URLs, the first preferred
-	Weight    WeightLimit   `json:"weight"`              // HTTP budget per IP
-	Connects  Rate          `json:"connects"`            // new WebSocket connections per IP
-	MaxConns  int           `json:"max_conns,omitempty"` // open at once per IP; 0: none stated
+	Endpoints []Endpoint    `json:"endpoints"` // WebSocket, by class
+	HTTP      []string      `json:"http"`      // base URLs, the first preferred
+	Weight    WeightLimit   `json:"weight"`    // HTTP budget per IP
+	// TickersWeight is that of a request of PurposeTickers; 0: the venue has none
+	// that gives the volumes of all symbols, and nothing can be chosen by volume.
+	TickersWeight int  `json:"tickers_weight,omitempty"`
+	Connects      Rate `json:"connects"`            // new WebSocket connections per IP
+	MaxConns      int  `json:"max_conns,omitempty"` // open at once per IP; 0: none stated
 }
 
 // Endpoint is a class of WebSocket endpoint with its limits.
@@ -211,6 +214,7 @@ const (
 	ChecksumNone   ChecksumKind = ""
 	ChecksumKraken ChecksumKind = "kraken" // CRC32 of digits without point and leading zeros, asks ascending, then bids descending
 	ChecksumPairs  ChecksumKind = "pairs"  // signed CRC32 of bid:ask interleaved, texts as sent, joined by ":" (OKX, Bitget)
+	ChecksumScript ChecksumKind = "script" // pairs, numbers as JavaScript prints them, amounts of asks negative (Bitfinex)
 )
 
 // Checksum is a book's rule. Where the venue has moved from checksums to

@@ -13,7 +13,7 @@ type SignalKind uint8
 // The signals. Values are part of the wire: they stand where a record has its
 // kind, above all kinds.
 const (
-	SignalSubscribed  SignalKind = 0x80 + iota // Text is the token of a frame that the venue acknowledged
+	SignalSubscribed  SignalKind = 0x80 + iota // Text is the token of a frame that the venue acknowledged, perhaps NUL, its name for the subscription
 	SignalRejected                             // Text is token, NUL, the venue's reason
 	SignalReply                                // Text is sent on the frame's connection at once (pong)
 	SignalHeartbeat                            // a sign of life that is no data
@@ -340,6 +340,12 @@ const TokenOldest = "the oldest"
 
 // Subscribed says that the venue acknowledged the frame with this token.
 func (o *Out) Subscribed(token []byte) { o.signal(SignalSubscribed, 0, token) }
+
+// SubscribedAs is Subscribed where the venue gives the subscription a name of its
+// own on this connection, by which it is ended: FrameRequest.Handles has it.
+func (o *Out) SubscribedAs(token, handle []byte) {
+	o.signal(SignalSubscribed, 0, append(append(append([]byte(nil), token...), 0), handle...))
+}
 
 // Rejected says that the venue refused the frame with this token, and why.
 func (o *Out) Rejected(token, reason []byte) {

@@ -168,12 +168,15 @@ type Renew struct {
 
 // FrameRequest asks for frames on a live connection. Live are the subscriptions
 // that stay when others are given up: what one of them needs isn't unsubscribed.
+// Handles are what the venue calls subscriptions on this connection, by the token
+// of the frame that made them (Out.SubscribedAs); only to unsubscribe.
 type FrameRequest struct {
 	Market        market.Market
 	Class         string
 	Unsubscribe   bool
 	Subscriptions []Subscription
 	Live          []Subscription
+	Handles       map[string]string
 }
 
 // Purpose says why a request is made.
@@ -184,6 +187,7 @@ const (
 	PurposeInstruments Purpose = "instruments"
 	PurposeSnapshot    Purpose = "snapshot" // of a book
 	PurposePoll        Purpose = "poll"
+	PurposeTickers     Purpose = "tickers" // 24 h statistics of all symbols: Ticker records with volumes
 	PurposeHistory     Purpose = "history" // trades after a gap
 )
 

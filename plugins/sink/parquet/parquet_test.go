@@ -306,3 +306,31 @@ func BenchmarkRoll(b *testing.B) {
 	}
 	b.ReportMetric(float64(len(recs))*float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }
+
+// TestInstruments: the record's own name is the name column, which stands once.
+func TestInstruments(t *testing.T) {
+	for k := market.KindTrade; k <= market.KindCoverage; k++ {
+		seen := map[string]bool{}
+		for _, c := range newTable(k, false).schema.Columns() {
+			name := strings.Join(c, ".")
+			if seen[name] {
+				t.Errorf("%s has two columns %s", k, name)
+			}
+			seen[name] = true
+		}
+	}
+	dir := t.TempDir()
+	p := open(t, dir, nil)
+	r := market.InstrumentRecord{Header: market.Header{Instrument: 1, Ts: 1, TsSend: market.None, TsRecv: 1700000000e9, Seq: market.None, PrevSeq: market.None},
+		Instrument: []byte("BTC-USDT"), Base: []byte("BTC"), Quote: []byte("USDT"), TickSize: market.MustDecimal("0.01"), Expiry: market.None, Status: market.StatusDelisted}
+	if err := p.Write(t.Context(), batch(8, 0x100, []rec{{market.View(r.AppendTo(nil)), btc}})); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Flush(t.Context(), sink.Range{Journal: "binance-spot-records", From: 8, To: 0x100}); err != nil {
+		t.Fatal(err)
+	}
+	rows := readRows(t, filepath.Join(dir, strings.Replace(tradeFile, "trade", "instrument", 1)))
+	if len(rows) != 1 || rows[0]["instrument"] != "BTC-USDT" || rows[0]["base"] != "BTC" || rows[0]["tick_size"] != "0.01" || rows[0]["status"] != "delisted" || rows[0]["expiry"] != nil {
+		t.Errorf("rows: %v", rows)
+	}
+}

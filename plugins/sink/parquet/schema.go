@@ -60,7 +60,7 @@ func newTable(k market.Kind, decimal bool) *table {
 	case market.KindCandle:
 		add("closed", boolean, "")
 	}
-	for _, f := range market.Fields(k) {
+	for _, f := range fieldsOf(k) {
 		switch f.Type {
 		case market.FieldDec:
 			add(f.Name, num, opt+numTag)
@@ -80,6 +80,16 @@ func newTable(k market.Kind, decimal bool) *table {
 		}
 	}
 	return &table{schema: pq.NewSchema(k.String(), pq.SchemaOf(reflect.New(reflect.StructOf(fs)).Elem().Interface())), kind: k, decimal: decimal}
+}
+
+// fieldsOf are a kind's own columns. An instrument record's name is that of the
+// column which every record has.
+func fieldsOf(k market.Kind) []market.Field {
+	fs := market.Fields(k)
+	if k == market.KindInstrument {
+		fs = fs[1:]
+	}
+	return fs
 }
 
 // bookState says what the runtime's book engine made of an update.
@@ -118,7 +128,7 @@ func (t *table) rowOf(v market.View, i *market.Instrument) (pq.Row, error) {
 	case market.KindCandle:
 		t.value(pq.BooleanValue(f&market.FlagClosed != 0))
 	}
-	for _, fd := range market.Fields(t.kind) {
+	for _, fd := range fieldsOf(t.kind) {
 		switch fd.Type {
 		case market.FieldDec:
 			if d := v.Dec(fd.Offset); d.IsNull() {

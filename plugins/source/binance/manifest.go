@@ -29,8 +29,8 @@ func New() source.Source {
 				Market: market.MarketSpot,
 				Endpoints: []source.Endpoint{spotEndpoint("wss://stream.binance.com:9443/stream",
 					"wss://stream.binance.com:443/stream", "wss://data-stream.binance.vision/stream"), sbeEndpoint()},
-				HTTP:     []string{"https://api.binance.com", "https://api-gcp.binance.com", "https://data-api.binance.vision"},
-				Weight:   weight(6000),
+				HTTP:   []string{"https://api.binance.com", "https://api-gcp.binance.com", "https://data-api.binance.vision"},
+				Weight: weight(6000), TickersWeight: 80, // /api/v3/ticker/24hr without a symbol
 				Connects: source.Rate{N: 300, Per: 5 * time.Minute},
 			},
 			{
@@ -39,16 +39,16 @@ func New() source.Source {
 					futuresEndpoint(classPublic, "wss://fstream.binance.com/public/stream"),
 					futuresEndpoint(classMarket, "wss://fstream.binance.com/market/stream"),
 				},
-				HTTP:     []string{"https://fapi.binance.com"},
-				Weight:   weight(2400),
+				HTTP:   []string{"https://fapi.binance.com"},
+				Weight: weight(2400), TickersWeight: 40, // /fapi/v1/ticker/24hr without a symbol
 				Connects: source.Rate{N: 300, Per: 5 * time.Minute},
 			},
 			{
 				Market:    market.MarketInverse,
 				Endpoints: []source.Endpoint{futuresEndpoint("", "wss://dstream.binance.com/stream")},
 				HTTP:      []string{"https://dapi.binance.com"},
-				Weight:    weight(2400),
-				Connects:  source.Rate{N: 300, Per: 5 * time.Minute},
+				Weight:    weight(2400), TickersWeight: 40, // /dapi/v1/ticker/24hr without a symbol
+				Connects: source.Rate{N: 300, Per: 5 * time.Minute},
 			},
 		},
 		Channels:   append(spotChannels(true), futuresChannels()...),
@@ -73,8 +73,8 @@ func NewUS() source.Source {
 			Market:    market.MarketSpot,
 			Endpoints: []source.Endpoint{spotEndpoint("wss://stream.binance.us:9443/stream", "wss://stream.binance.us:443/stream")},
 			HTTP:      []string{"https://api.binance.us"},
-			Weight:    weight(1200),
-			Connects:  source.Rate{N: 300, Per: 5 * time.Minute},
+			Weight:    weight(1200), TickersWeight: 40, // /api/v3/ticker/24hr without a symbol
+			Connects: source.Rate{N: 300, Per: 5 * time.Minute},
 		}},
 		Channels:   spotChannels(false),
 		Attributes: sourceAttributes,

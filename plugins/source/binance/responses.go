@@ -61,6 +61,8 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 		return d.exchangeInfo(out)
 	case "openInterest":
 		return r.each(r.openInterest)
+	case "24hr":
+		return r.each(r.dayTicker)
 	case "globalLongShortAccountRatio":
 		return r.ratio("accounts")
 	case "topLongShortAccountRatio":
@@ -164,6 +166,52 @@ func (r *response) depth() error {
 	b.Instrument = r.out.Symbol(symbol)
 	r.out.Book(&b)
 	return r.c.End()
+}
+
+// dayTicker decodes the statistics of 24 hours. COIN-M counts volume in contracts.
+func (r *response) dayTicker() error {
+	c := &r.c
+	t := market.Ticker{Header: source.Header(market.ChannelTicker), Trades: market.None}
+	for c.Key() {
+		switch string(c.KeyBytes()) {
+		case "symbol":
+			r.symbol = c.Str()
+		case "lastPrice":
+			t.Last = source.Decimal(c)
+		case "openPrice":
+			t.Open = source.Decimal(c)
+		case "highPrice":
+			t.High = source.Decimal(c)
+		case "lowPrice":
+			t.Low = source.Decimal(c)
+		case "lastQty":
+			t.LastAmount = source.Decimal(c)
+		case "volume":
+			t.Volume = source.Decimal(c)
+		case "quoteVolume":
+			t.QuoteVolume = source.Decimal(c)
+		case "weightedAvgPrice":
+			t.VWAP = source.Decimal(c)
+		case "bidPrice":
+			t.BidPrice = source.Decimal(c)
+		case "bidQty":
+			t.BidAmount = source.Decimal(c)
+		case "askPrice":
+			t.AskPrice = source.Decimal(c)
+		case "askQty":
+			t.AskAmount = source.Decimal(c)
+		case "count":
+			t.Trades = c.Int64()
+		case "closeTime":
+			t.Ts = source.Millis(c)
+		}
+	}
+	if r.symbol == nil || t.Last.IsNull() {
+		return source.Lacks(c, "a ticker", "symbol or lastPrice")
+	}
+	t.Instrument = r.out.Symbol(r.symbol)
+	r.out.Ticker(&t)
+	return nil
 }
 
 func (r *response) openInterest() error {

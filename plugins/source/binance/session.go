@@ -180,6 +180,9 @@ func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 	if r.Purpose == source.PurposeInstruments {
 		return []source.Request{catalogue(base, r.Market)}, nil
 	}
+	if r.Purpose == source.PurposeTickers {
+		return []source.Request{{URL: base + api(r.Market) + "/ticker/24hr"}}, nil
+	}
 	var all []source.Request
 	for _, sub := range r.Subs {
 		symbol := url.QueryEscape(sub.Symbol)

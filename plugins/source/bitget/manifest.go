@@ -44,8 +44,10 @@ func New() source.Source {
 			Connects: source.Rate{N: 300, Per: 5 * time.Minute}, MaxConns: 100,
 			// Each path has a limit of its own, most 20 a second; what has a lower
 			// one weighs more. 6,000 a minute of the address aren't reached so.
-			Weight:    source.WeightLimit{Rate: source.Rate{N: 20, Per: time.Second}},
-			Endpoints: []source.Endpoint{endpoint(classPublic, "wss://ws.bitget.com/v2/ws/public")},
+			Weight: source.WeightLimit{Rate: source.Rate{N: 20, Per: time.Second}},
+			// /api/v2/spot/market/tickers and /api/v2/mix/market/tickers, 20 a second.
+			TickersWeight: 1,
+			Endpoints:     []source.Endpoint{endpoint(classPublic, "wss://ws.bitget.com/v2/ws/public")},
 		}
 		if m != market.MarketSpot {
 			spec.Endpoints = append(spec.Endpoints, endpoint(classUnified, "wss://ws.bitget.com/v3/ws/public"))

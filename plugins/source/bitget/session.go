@@ -158,6 +158,15 @@ func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 		}
 		return all, nil
 	}
+	if r.Purpose == source.PurposeTickers {
+		if r.Market == market.MarketSpot {
+			return []source.Request{{URL: base + "spot/market/tickers"}}, nil
+		}
+		for _, t := range products(r.Market) {
+			all = append(all, source.Request{URL: base + "mix/market/tickers?productType=" + t})
+		}
+		return all, nil
+	}
 	for _, sub := range r.Subs {
 		symbol := "?symbol=" + url.QueryEscape(sub.Symbol)
 		switch {

@@ -44,7 +44,7 @@ func New() source.Source {
 			Connects: source.Rate{N: 500, Per: 5 * time.Minute}, MaxConns: 1000,
 			// "600 requests within a 5-second window per IP"; who asks for more is
 			// refused for 10 minutes.
-			Weight: source.WeightLimit{Rate: source.Rate{N: 600, Per: 5 * time.Second}},
+			Weight: source.WeightLimit{Rate: source.Rate{N: 600, Per: 5 * time.Second}}, TickersWeight: 1,
 			Endpoints: []source.Endpoint{{
 				URL: "wss://stream.bybit.com/v5/public/" + m.String(),
 				// The topics of a connection may have 21,000 characters: this many

@@ -145,6 +145,16 @@ func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 		}
 		return all, nil
 	}
+	if r.Purpose == source.PurposeTickers {
+		if r.Market != market.MarketOption {
+			return []source.Request{{URL: base + "tickers" + category}}, nil
+		}
+		var all []source.Request
+		for _, coin := range coins {
+			all = append(all, source.Request{URL: base + "tickers" + category + "&baseCoin=" + coin})
+		}
+		return all, nil
+	}
 	var all []source.Request
 	for _, sub := range r.Subs {
 		symbol := "&symbol=" + url.QueryEscape(sub.Symbol)

@@ -60,11 +60,16 @@ const (
 )
 
 func spec(m market.Market, endpoints ...source.Endpoint) source.MarketSpec {
+	tickers := 1
+	if m == market.MarketOption {
+		tickers = 0 // they come by underlying, and without volumes
+	}
 	return source.MarketSpec{
 		Market: m, Endpoints: endpoints, HTTP: []string{"https://api.gateio.ws"},
 		MaxConns: 300, // "Number of connections per IP ≤ 300"
 		// "Public endpoints: 200r/10s per endpoint", by address.
-		Weight: source.WeightLimit{Rate: source.Rate{N: 200, Per: 10 * time.Second}},
+		Weight:        source.WeightLimit{Rate: source.Rate{N: 200, Per: 10 * time.Second}},
+		TickersWeight: tickers,
 	}
 }
 

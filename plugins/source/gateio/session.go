@@ -177,6 +177,13 @@ func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 		}
 		return all, nil
 	}
+	if r.Purpose == source.PurposeTickers && r.Market != market.MarketOption {
+		var all []source.Request
+		for _, path := range catalogues(r.Market) { // beside each of them
+			all = append(all, get(path[:strings.LastIndexByte(path, '/')]+"/tickers"))
+		}
+		return all, nil
+	}
 	var all []source.Request
 	for _, sub := range r.Subs {
 		path, name := products(r.Market, sub.Symbol), "?contract="

@@ -78,7 +78,7 @@ func spec(m market.Market, http string, endpoints ...source.Endpoint) source.Mar
 		Market: m, Endpoints: endpoints, HTTP: []string{http},
 		Connects: source.Rate{N: 3, Per: time.Second}, // "3 requests per second (based on IP)"
 		// Each path has a limit of its own; 20 requests in 2 s is the lowest of those used.
-		Weight: source.WeightLimit{Rate: source.Rate{N: 20, Per: 2 * time.Second}},
+		Weight: source.WeightLimit{Rate: source.Rate{N: 20, Per: 2 * time.Second}}, TickersWeight: 1,
 	}
 }
 

@@ -187,6 +187,13 @@ func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 	if r.Purpose == source.PurposeInstruments || r.Purpose == source.PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments {
 		return catalogues(base, r.Market), nil
 	}
+	if r.Purpose == source.PurposeTickers {
+		var all []source.Request
+		for _, t := range types(r.Market) {
+			all = append(all, source.Request{URL: base + "/api/v5/market/tickers?instType=" + t})
+		}
+		return all, nil
+	}
 	var all []source.Request
 	for _, sub := range r.Subs {
 		path := base + "/api/v5/market/"

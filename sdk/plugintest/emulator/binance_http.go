@@ -240,9 +240,9 @@ func (d *binance) exchangeInfo(now time.Time) obj {
 		limit = 2400
 	}
 	list := []obj{}
-	for _, s := range d.e.mkt.syms {
+	for _, s := range d.e.mkt.listed() {
 		tick, step := string(appendFixed(nil, 1, s.tick, s.printTick)), string(appendFixed(nil, 1, s.step, s.printStep))
-		o := obj{"symbol": s.native, "status": "TRADING", "baseAsset": s.base, "quoteAsset": s.quote, "baseAssetPrecision": 8, "quotePrecision": 8,
+		o := obj{"symbol": s.native, "status": s.statusOr("TRADING"), "baseAsset": s.base, "quoteAsset": s.quote, "baseAssetPrecision": 8, "quotePrecision": 8,
 			"orderTypes": []string{"LIMIT", "MARKET"}, "filters": []obj{
 				{"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000.00", "tickSize": tick},
 				{"filterType": "LOT_SIZE", "minQty": step, "maxQty": "9000", "stepSize": step}}}
@@ -255,7 +255,7 @@ func (d *binance) exchangeInfo(now time.Time) obj {
 			o["deliveryDate"], o["onboardDate"] = int64(4133404800000), int64(1569398400000)
 		case market.MarketInverse:
 			delete(o, "status")
-			o["contractStatus"], o["pair"], o["contractType"], o["marginAsset"] = "TRADING", s.base+s.quote, "PERPETUAL", s.base
+			o["contractStatus"], o["pair"], o["contractType"], o["marginAsset"] = s.statusOr("TRADING"), s.base+s.quote, "PERPETUAL", s.base
 			o["contractSize"] = 10
 			if s.base == "BTC" {
 				o["contractSize"] = 100

@@ -41,9 +41,18 @@ func (d *bitget) answer(path string, now time.Time, arg func(string) string) (da
 	switch name {
 	case "public/symbols", "market/contracts":
 		list := []obj{}
-		for _, s := range d.e.mkt.syms {
+		for _, s := range d.e.mkt.listed() {
 			if kind == "spot" || strings.EqualFold(arg("productType"), d.product(s)) {
 				list = append(list, d.listing(s))
+			}
+		}
+		return list, "00000", "success"
+	}
+	if name == "market/tickers" && arg("symbol") == "" {
+		list := []json.RawMessage{}
+		for _, s := range d.e.mkt.listed() {
+			if kind == "spot" || strings.EqualFold(arg("productType"), d.product(s)) {
+				list = append(list, d.ticker(nil, s, now.UnixNano(), true))
 			}
 		}
 		return list, "00000", "success"

@@ -41,9 +41,18 @@ func (d *bybit) answer(path string, arg func(string) string) (result any, why st
 	list := func(l any) any { return obj{"category": d.market.String(), "list": l, "nextPageCursor": ""} }
 	if path == "instruments-info" {
 		all := []obj{}
-		for _, s := range d.e.mkt.syms {
+		for _, s := range d.e.mkt.listed() {
 			if d.market != market.MarketOption || s.base == arg("baseCoin") {
 				all = append(all, d.listing(s))
+			}
+		}
+		return list(all), ""
+	}
+	if path == "tickers" && arg("symbol") == "" {
+		all := []json.RawMessage{}
+		for _, s := range d.e.mkt.listed() {
+			if arg("baseCoin") == "" || s.base == arg("baseCoin") {
+				all = append(all, append(d.stated([]byte{'{'}, s, now, true, true), '}'))
 			}
 		}
 		return list(all), ""
@@ -83,7 +92,7 @@ func (d *bybit) answer(path string, arg func(string) string) (result any, why st
 func (d *bybit) listing(s *symbol) obj {
 	tick := string(appendFixed(nil, 1, s.tick, s.printTick))
 	step := string(appendFixed(nil, 1, s.step, s.printStep))
-	o := obj{"symbol": s.native, "status": "Trading", "baseCoin": s.base, "quoteCoin": s.quote, "priceFilter": obj{"tickSize": tick}}
+	o := obj{"symbol": s.native, "status": s.statusOr("Trading"), "baseCoin": s.base, "quoteCoin": s.quote, "priceFilter": obj{"tickSize": tick}}
 	if d.market == market.MarketSpot {
 		o["lotSizeFilter"] = obj{"basePrecision": step, "minOrderQty": step}
 		return o

@@ -29,7 +29,7 @@ func (d *coinbase) answer(r *http.Request) any {
 	if rest, ok := strings.CutPrefix(r.URL.Path, "/api/v3/brokerage/market/products"); ok {
 		if rest == "" {
 			list := []obj{}
-			for _, s := range d.e.mkt.syms {
+			for _, s := range d.e.mkt.listed() {
 				if id := q.Get("product_ids"); (id == "" || id == s.native) && (q.Get("product_type") == "FUTURE") == (d.market == market.MarketLinear) {
 					list = append(list, d.listing(s))
 				}

@@ -36,7 +36,7 @@ func (d *deribit) answer(method string, arg func(string) string) (result any, re
 		return obj{"version": "1.2.26"}, nil
 	case "get_instruments":
 		list := []obj{}
-		for _, s := range d.e.mkt.syms {
+		for _, s := range d.e.mkt.listed() {
 			if o := d.listing(s); arg("kind") == "" || o["kind"] == arg("kind") {
 				list = append(list, o)
 			}

@@ -92,6 +92,7 @@ type Emulator struct {
 	budget        budget
 	limits        limits // the venue's, or of the dialect that speaks for one of its markets
 	numberMark    []byte // of the dialect: what a frame's number on its connection stands behind
+	sums          bool   // of the dialect: checksums have frames of their own, which it makes wrong itself
 
 	connsMu sync.Mutex
 	conns   map[*Conn]struct{}
@@ -356,7 +357,7 @@ func (e *Emulator) control(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		out = b
-	case "/_fault", "/_pause", "/_resume":
+	case "/_fault", "/_pause", "/_resume", "/_list":
 		if r.Method != http.MethodPost {
 			http.Error(w, "emulator: POST it", http.StatusMethodNotAllowed)
 			return
@@ -367,12 +368,19 @@ func (e *Emulator) control(w http.ResponseWriter, r *http.Request) {
 		case "/_resume":
 			e.Resume()
 		default:
-			var f Fault
 			d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16))
 			d.DisallowUnknownFields()
-			err := d.Decode(&f)
-			if err == nil {
-				err = e.Inject(f)
+			var err error
+			if r.URL.Path == "/_list" {
+				var l Listing
+				if err = d.Decode(&l); err == nil {
+					err = e.List(l)
+				}
+			} else {
+				var f Fault
+				if err = d.Decode(&f); err == nil {
+					err = e.Inject(f)
+				}
 			}
 			if err != nil {
 				http.Error(w, err.Error(), http.StatusBadRequest)
@@ -381,7 +389,7 @@ func (e *Emulator) control(w http.ResponseWriter, r *http.Request) {
 		}
 		out = e.Stats()
 	default:
-		http.Error(w, "emulator: /_stats, /_book?symbol=, POST /_fault, POST /_pause, POST /_resume", http.StatusNotFound)
+		http.Error(w, "emulator: /_stats, /_book?symbol=, POST /_fault, POST /_list, POST /_pause, POST /_resume", http.StatusNotFound)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -150,7 +150,7 @@ func (e *Emulator) check(f Fault) error {
 			return fmt.Errorf("emulator: fault bomb: set Options.Compression, and have the client offer permessage-deflate")
 		}
 	case FaultChecksum:
-		if e.opt.Venue != "kraken" || e.opt.Market != market.MarketSpot {
+		if !e.sums && (e.opt.Venue != "kraken" || e.opt.Market != market.MarketSpot) {
 			return fmt.Errorf("emulator: fault checksum: %s %s has no checksums", e.opt.Venue, e.opt.Market)
 		}
 	case FaultShutdown:
@@ -274,7 +274,7 @@ func (e *Emulator) faultFor(st *stream) *armedFault {
 		case FaultStaleSnapshot, FaultSlowAck, FaultReject:
 			continue
 		case FaultChecksum:
-			if st.kind != ChannelBook {
+			if st.kind != ChannelBook || e.sums {
 				continue
 			}
 		}
@@ -303,9 +303,12 @@ func (e *Emulator) faultFor(st *stream) *armedFault {
 }
 
 // take finds an armed fault of requests and counts it; nil if there is none.
-func (e *Emulator) take(k FaultKind) *armedFault {
+func (e *Emulator) take(k FaultKind) *armedFault { return e.takeFor(k, nil) }
+
+// takeFor is take for a fault of a stream's symbol, where it names one.
+func (e *Emulator) takeFor(k FaultKind, st *stream) *armedFault {
 	for i, a := range e.armed {
-		if a.Kind != k {
+		if a.Kind != k || st != nil && a.Symbol != "" && a.Symbol != st.sym.native {
 			continue
 		}
 		if a.Count--; a.Count <= 0 {
@@ -348,6 +351,8 @@ func (e *Emulator) mangle(a *armedFault, about About, c *Conn, now int64, p []by
 		bad := bytes.Clone(p)
 		if i := bytes.IndexByte(bad, ':'); i > 0 && i+3 < len(bad) {
 			bad[i+2] = 0xff
+		} else { // a frame of numbers alone
+			bad[len(bad)/2] = 0xff
 		}
 		c.frame(now, About{}, FlagFault, bad)
 	case FaultOversized:

@@ -51,13 +51,25 @@ func (d *gate) answer(path string, arg func(string) string, how uint8) (body []b
 	products, what, _ := gateCut(path, "/")
 	if what == "contracts" || what == "currency_pairs" {
 		all := []obj{}
-		for _, s := range d.e.mkt.syms {
+		for _, s := range d.e.mkt.listed() {
 			if d.products(s) == products && (d.market != market.MarketOption || arg("underlying") == s.base+"_"+s.quote) {
 				all = append(all, d.listing(s))
 			}
 		}
 		body, _ = json.Marshal(all) // texts and numbers always marshal
 		return body, ""
+	}
+	if what == "tickers" && d.market != market.MarketOption && arg("currency_pair")+arg("contract") == "" {
+		body = append(body, '[')
+		for _, s := range d.e.mkt.listed() {
+			if d.products(s) == products {
+				if len(body) > 1 {
+					body = append(body, ',')
+				}
+				body = d.ticker(body, s, time.Now().UnixNano(), how)
+			}
+		}
+		return append(body, ']'), ""
 	}
 	s := d.e.mkt.byName[arg("currency_pair")+arg("contract")]
 	if s == nil || d.products(s) != products {

@@ -526,10 +526,10 @@ func (d *kraken) answer(path string, r *http.Request) (any, string) {
 		return obj{"status": "online", "timestamp": now.UTC().Format(time.RFC3339)}, ""
 	case "AssetPairs":
 		o := obj{}
-		for _, s := range d.e.mkt.syms {
+		for _, s := range d.e.mkt.listed() {
 			o[s.base+s.quote] = obj{"altname": s.base + s.quote, "wsname": s.native, "base": s.base, "quote": s.quote, "lot": "unit",
 				"pair_decimals": s.printTick, "lot_decimals": s.printStep, "cost_decimals": 5, "lot_multiplier": 1, "ordermin": "0.0001",
-				"costmin": "0.5", "tick_size": string(appendFixed(nil, 1, s.tick, s.printTick)), "status": "online"}
+				"costmin": "0.5", "tick_size": string(appendFixed(nil, 1, s.tick, s.printTick)), "status": s.statusOr("online")}
 		}
 		return o, ""
 	}

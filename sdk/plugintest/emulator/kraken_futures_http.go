@@ -43,7 +43,7 @@ func (d *krakenFutures) answer(r *http.Request) (obj, int) {
 	o := obj{"result": "success", "serverTime": now.Format("2006-01-02T15:04:05.000Z")}
 	if path == "instruments" {
 		list := []obj{{"symbol": "in_xbtusd", "type": "spot index", "tradeable": false}}
-		for _, s := range d.e.mkt.syms {
+		for _, s := range d.e.mkt.listed() {
 			list = append(list, d.listing(s))
 		}
 		o["instruments"] = list

@@ -43,7 +43,7 @@ func (d *kucoin) request(r *http.Request) (data any, why string) {
 		return d.grant(), ""
 	case spot && strings.HasSuffix(path, "/symbols"), !spot && path == "/api/v1/contracts/active":
 		all := []obj{}
-		for _, s := range d.e.mkt.syms {
+		for _, s := range d.e.mkt.listed() {
 			all = append(all, d.listing(s))
 		}
 		return all, ""

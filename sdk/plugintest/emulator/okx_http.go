@@ -36,9 +36,18 @@ func (d *okx) answer(path string, arg func(string) string) (data any, code, msg 
 		return []obj{{"ts": millis}}, "0", ""
 	case "public/instruments":
 		list := []obj{}
-		for _, s := range d.e.mkt.syms {
+		for _, s := range d.e.mkt.listed() {
 			if d.product(s) == arg("instType") && (d.market != market.MarketOption || arg("instFamily") == s.base+"-"+s.quote) {
 				list = append(list, d.listing(s))
+			}
+		}
+		return list, "0", ""
+	}
+	if path == "market/tickers" {
+		list := []json.RawMessage{}
+		for _, s := range d.e.mkt.listed() {
+			if d.product(s) == arg("instType") {
+				list = append(list, d.ticker(nil, s, now))
 			}
 		}
 		return list, "0", ""
@@ -86,7 +95,7 @@ func (d *okx) answer(path string, arg func(string) string) (data any, code, msg 
 
 func (d *okx) listing(s *symbol) obj {
 	kind := d.product(s)
-	o := obj{"instId": s.native, "instType": kind, "state": "live", "alias": "", "category": "1", "instFamily": "", "uly": "", "baseCcy": "",
+	o := obj{"instId": s.native, "instType": kind, "state": s.statusOr("live"), "alias": "", "category": "1", "instFamily": "", "uly": "", "baseCcy": "",
 		"quoteCcy": "", "settleCcy": "", "ctType": "", "ctVal": "", "ctMult": "", "ctValCcy": "", "expTime": "", "optType": "", "stk": "",
 		"tickSz": string(appendFixed(nil, 1, s.tick, s.printTick)), "lotSz": string(appendFixed(nil, 1, s.step, s.printStep)), "listTime": "1611916828000"}
 	o["minSz"] = o["lotSz"]

@@ -29,7 +29,10 @@ type symbol struct {
 	idx         uint16
 	base, quote string
 	lower       string
-	origin      int64 // price of slot 0 in ticks
+	hidden      bool   // from the catalogue
+	status      string // in the catalogue, by the venue's word; empty: traded
+	day         int64  // whole units of turnover that were before the market began
+	origin      int64  // price of slot 0 in ticks
 
 	qty    []int64 // by slot; slots up to bb are bids, from ba on asks
 	bb, ba int
@@ -136,28 +139,36 @@ func newSynthetic(o Options, name func(Options, market.Name, float64) naming) (*
 	if len(names) == 0 {
 		names = venues[o.Venue].defaults(o.Market)
 	}
-	for i, n := range names {
-		parts, err := market.ParseName(n)
-		if err != nil {
-			return nil, fmt.Errorf("emulator: symbol %w; write it canonically, BTC-USDT or BTC-USDT-PERP", err)
+	for _, n := range names {
+		if _, err := m.add(o, n, name); err != nil {
+			return nil, err
 		}
-		price, known := startPrices[parts.Base]
-		if !known {
-			price = 1 + float64(Hash([]byte(parts.Base))%9000)/100
-		}
-		s := &symbol{naming: name(o, parts, price), idx: uint16(i + 1), base: parts.Base, quote: parts.Quote}
-		if m.byName[s.native] != nil {
-			return nil, fmt.Errorf("emulator: symbol %q stands twice", n)
-		}
-		s.lower = strings.ToLower(s.native)
-		s.origin = int64(price*float64(pow10[s.tick])+0.5) - gridHalf
-		if s.origin <= 0 {
-			return nil, fmt.Errorf("emulator: symbol %q: a start price of %v leaves no room for a book at %d decimals", n, price, s.tick)
-		}
-		s.fill(o.Seed, o.Depth, o.FirstID)
-		m.syms, m.byName[s.native] = append(m.syms, s), s
 	}
 	return m, nil
+}
+
+// add adds an instrument by its canonical name.
+func (m *synthetic) add(o Options, n string, name func(Options, market.Name, float64) naming) (*symbol, error) {
+	parts, err := market.ParseName(n)
+	if err != nil {
+		return nil, fmt.Errorf("emulator: symbol %w; write it canonically, BTC-USDT or BTC-USDT-PERP", err)
+	}
+	price, known := startPrices[parts.Base]
+	if !known {
+		price = 1 + float64(Hash([]byte(parts.Base))%9000)/100
+	}
+	s := &symbol{naming: name(o, parts, price), idx: uint16(len(m.syms) + 1), base: parts.Base, quote: parts.Quote}
+	if m.byName[s.native] != nil {
+		return nil, fmt.Errorf("emulator: symbol %q stands twice", n)
+	}
+	s.lower = strings.ToLower(s.native)
+	s.origin = int64(price*float64(pow10[s.tick])+0.5) - gridHalf
+	if s.origin <= 0 {
+		return nil, fmt.Errorf("emulator: symbol %q: a start price of %v leaves no room for a book at %d decimals", n, price, s.tick)
+	}
+	s.fill(o.Seed, o.Depth, o.FirstID)
+	m.syms, m.byName[s.native] = append(m.syms, s), s
+	return s, nil
 }
 
 // fill sets the book's first state, which depends on the seed and the name alone.

@@ -10,9 +10,10 @@ import (
 // Frame is a text frame whose decoding is measured.
 type Frame = struct{ Name, Text string }
 
-// Allocs fails if a frame costs an allocation once its symbols were seen.
-func Allocs(t *testing.T, s source.Source, m market.Market, frames []Frame) {
-	decode := decoder(t, s, m)
+// Allocs fails if a frame costs an allocation once its symbols were seen. What
+// stands before frames (acknowledgements, say) is decoded first.
+func Allocs(t *testing.T, s source.Source, m market.Market, frames []Frame, before ...string) {
+	decode := decoder(t, s, m, before)
 	for _, f := range frames {
 		in := &source.Input{Kind: source.InputText, Recv: 1, Data: []byte(f.Text)}
 		if n := testing.AllocsPerRun(100, func() { decode(in) }); n != 0 {
@@ -21,11 +22,12 @@ func Allocs(t *testing.T, s source.Source, m market.Market, frames []Frame) {
 	}
 }
 
-// Bench decodes each frame into encoded records, again and again.
-func Bench(b *testing.B, s source.Source, m market.Market, frames []Frame) {
+// Bench decodes each frame into encoded records, again and again, behind what
+// stands before it.
+func Bench(b *testing.B, s source.Source, m market.Market, frames []Frame, before ...string) {
 	for _, f := range frames {
 		b.Run(f.Name, func(b *testing.B) {
-			decode := decoder(b, s, m)
+			decode := decoder(b, s, m, before)
 			in := &source.Input{Kind: source.InputText, Recv: 1, Data: []byte(f.Text)}
 			b.SetBytes(int64(len(f.Text)))
 			b.ReportAllocs()
@@ -37,17 +39,21 @@ func Bench(b *testing.B, s source.Source, m market.Market, frames []Frame) {
 	}
 }
 
-func decoder(t testing.TB, s source.Source, m market.Market) func(*source.Input) {
+func decoder(t testing.TB, s source.Source, m market.Market, before []string) func(*source.Input) {
 	t.Helper()
 	dec, err := s.NewDecoder(source.DecoderSettings{Market: m})
 	if err != nil {
 		t.Fatal(err)
 	}
 	out := source.NewOut(s, m)
-	return func(in *source.Input) {
+	decode := func(in *source.Input) {
 		out.Begin(in)
 		if err := dec.Decode(in, out); err != nil {
 			t.Fatal(err)
 		}
 	}
+	for _, text := range before {
+		decode(&source.Input{Kind: source.InputText, Recv: 1, Data: []byte(text)})
+	}
+	return decode
 }
