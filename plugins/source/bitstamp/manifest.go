@@ -28,10 +28,10 @@ func New() source.Source {
 		Markets:  []source.MarketSpec{spec(market.MarketSpot), spec(market.MarketLinear)},
 		Channels: channels(),
 		Docs: []source.Doc{
-			{URL: "https://www.bitstamp.net/websocket/v2/", Date: "2026-11-23", For: "endpoint, channels, heartbeats, 1,024 channels of a connection, frames below 512 bytes, 90 days, how a book is begun, bts:request_reconnect"},
-			{URL: "https://www.bitstamp.net/api/", Date: "2026-11-23", For: "400 requests a second, 10,000 in 10 minutes; order book, tickers, candles, transactions, markets, response codes"},
-			{URL: "https://www.bitstamp.net/derivatives/perpetual-futures/trading-information/", Date: "2026-11-23", For: "funding each 8 hours, the rate of each second is that of the next payment"},
-			{URL: "https://www.bitstamp.net/derivatives/perpetual-futures/contract-specifications/", Date: "2026-11-23", For: "perpetuals: linear, settled in USD, amounts in the base currency"},
+			{URL: "https://www.bitstamp.net/websocket/v2/", Date: "2026-09-15", For: "endpoint, channels, heartbeats, 1,024 channels of a connection, frames below 512 bytes, 90 days, how a book is begun, bts:request_reconnect"},
+			{URL: "https://www.bitstamp.net/api/", Date: "2026-09-15", For: "400 requests a second, 10,000 in 10 minutes; order book, tickers, candles, transactions, markets, response codes"},
+			{URL: "https://www.bitstamp.net/derivatives/perpetual-futures/trading-information/", Date: "2026-09-15", For: "funding each 8 hours, the rate of each second is that of the next payment"},
+			{URL: "https://www.bitstamp.net/derivatives/perpetual-futures/contract-specifications/", Date: "2026-09-15", For: "perpetuals: linear, settled in USD, amounts in the base currency"},
 		},
 	}}
 }
@@ -48,7 +48,8 @@ func spec(m market.Market) source.MarketSpec {
 	return source.MarketSpec{
 		Market: m, HTTP: []string{"https://www.bitstamp.net"},
 		// "400 requests per second" and "10,000 requests per 10 minutes": this keeps both.
-		Weight: source.WeightLimit{Rate: source.Rate{N: 400, Per: 24 * time.Second}},
+		Weight:        source.WeightLimit{Rate: source.Rate{N: 400, Per: 24 * time.Second}},
+		TickersWeight: 1,
 		Endpoints: []source.Endpoint{{
 			URL: "wss://ws.bitstamp.net",
 			// "Attempting a 1025th subscription causes the connection to be silently

@@ -24,6 +24,10 @@ const (
 	pathPairs   = "trading-pairs-info" // until 2024
 )
 
+// markStatistics stands behind the address of tickers that are wanted for their
+// statistics, not for open interest. It is for us: a fragment isn't sent.
+const markStatistics = "statistics"
+
 // response decodes a body by the path of its request.
 func (d *decoder) response(in *source.Input, out *source.Out) error {
 	c := &d.c
@@ -41,6 +45,8 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 	switch {
 	case name == "" && (what == pathMarkets || what == pathPairs):
 		err = d.each(out, (*decoder).listing)
+	case name == "" && what == pathTicker && u.Fragment == markStatistics:
+		err = d.each(out, func(d *decoder, out *source.Out) error { return d.statistics(nil, out) })
 	case name == "" && what == pathTicker:
 		err = d.each(out, (*decoder).openInterest)
 	case name == "":
@@ -117,15 +123,21 @@ func (d *decoder) pastTrade(symbol []byte, out *source.Out) error {
 }
 
 // ticker decodes one of a symbol. The venue answers with those of all markets
-// where it knows no such symbol. "open" is the day's first price, "open_24" that
-// of 24 hours ago.
+// where it knows no such symbol.
 func (d *decoder) ticker(symbol []byte, out *source.Out) error {
 	c := &d.c
 	if c.Kind() == jsonscan.KindArray {
 		return fmt.Errorf("tickers of all markets: the venue has none of %.40q", symbol)
 	}
-	t := market.Ticker{Header: source.Header(market.ChannelTicker), Trades: market.None}
 	c.Object()
+	return d.statistics(symbol, out)
+}
+
+// statistics decodes a ticker, among those of all markets if the symbol isn't
+// known. "open" is the day's first price, "open_24" that of 24 hours ago.
+func (d *decoder) statistics(symbol []byte, out *source.Out) error {
+	c := &d.c
+	t := market.Ticker{Header: source.Header(market.ChannelTicker), Trades: market.None}
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "timestamp":
@@ -146,18 +158,30 @@ func (d *decoder) ticker(symbol []byte, out *source.Out) error {
 			t.BidPrice = source.DecimalOrNull(c)
 		case "ask":
 			t.AskPrice = source.DecimalOrNull(c)
+		case "pair": // older ones have no market
+			if symbol == nil {
+				symbol = symbolNamed(c.Str())
+			}
 		}
 	}
-	if t.Last.IsNull() || t.Ts == 0 {
-		return source.Lacks(c, "a ticker", "last or timestamp")
+	if symbol == nil || t.Last.IsNull() || t.Ts == 0 {
+		return source.Lacks(c, "a ticker", "pair, last or timestamp")
+	}
+	if !d.wants(marketOf(symbol)) {
+		return c.Err()
 	}
 	t.Instrument = d.symbolOf(symbol, out)
 	out.Ticker(&t)
 	return nil
 }
 
+// symbolNamed is the symbol of a market that is named as people do: BTC/USD-PERP.
+func symbolNamed(name []byte) []byte {
+	return bytes.ToLower(bytes.Replace(name, []byte("/"), nil, 1))
+}
+
 // openInterest takes from a ticker among those of all markets what a perpetual's
-// states. They name markets as people do: BTC/USD-PERP.
+// states.
 func (d *decoder) openInterest(out *source.Out) error {
 	c := &d.c
 	t := market.OpenInterest{Header: source.Header(market.ChannelOpenInterest)}
@@ -166,7 +190,7 @@ func (d *decoder) openInterest(out *source.Out) error {
 		switch string(c.KeyBytes()) {
 		case "timestamp":
 			t.Ts = seconds(c)
-		case "market":
+		case "pair":
 			name = c.Str()
 		case "open_interest":
 			t.Amount = source.DecimalOrNull(c)
@@ -177,7 +201,7 @@ func (d *decoder) openInterest(out *source.Out) error {
 	if err := c.Err(); err != nil || t.Amount.IsNull() || !d.use[market.ChannelOpenInterest] {
 		return err
 	}
-	symbol := bytes.ToLower(bytes.Replace(name, []byte("/"), nil, 1))
+	symbol := symbolNamed(name)
 	if marketOf(symbol) != market.MarketLinear {
 		return fmt.Errorf("at byte %d: open interest of %.40q, which is no perpetual", c.Offset(), name)
 	}

@@ -88,8 +88,11 @@ func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 		base = p.manifest.Markets[0].HTTP[0]
 	}
 	get := func(path string) source.Request { return source.Request{URL: base + "/api/v2/" + path, Weight: 1} }
-	if r.Purpose == source.PurposeInstruments {
+	switch r.Purpose {
+	case source.PurposeInstruments:
 		return []source.Request{get(pathMarkets + "/")}, nil
+	case source.PurposeTickers:
+		return []source.Request{get(pathTicker + "/#" + markStatistics)}, nil
 	}
 	var all []source.Request
 	for _, sub := range r.Subs {

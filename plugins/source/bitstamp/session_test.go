@@ -66,6 +66,7 @@ func TestRequests(t *testing.T) {
 		}
 		oracle.Requests(t, New(), source.RequestFor{Purpose: x.purpose, Market: market.MarketSpot, Base: "http://h", Subs: []source.Subscription{x.sub}}, x.want...)
 	}
+	oracle.Requests(t, New(), source.RequestFor{Purpose: source.PurposeTickers, Market: market.MarketSpot, Base: "http://h"}, "http://h/api/v2/ticker/#statistics")
 	oracle.Requests(t, New(), source.RequestFor{Purpose: source.PurposeInstruments, Market: market.MarketLinear}, "https://www.bitstamp.net/api/v2/markets/")
 }
 
