@@ -98,6 +98,13 @@ func TestTimed(t *testing.T) {
 	}
 	p.want("still", p.snapshot(169, "99×1|103×1").Verdict, book.VerdictTooOld)
 	p.want("one of the end", p.snapshot(170, "99×1|102×1").Verdict, book.VerdictApplied)
+
+	p.delta(none, 1<<60, none, "|101×1") // a time that is wrong
+	p.Void(market.CauseCrossed, p.emit)
+	tries := 1
+	for ; p.snapshot(200, "99×1|102×1").Verdict == book.VerdictTooOld && tries < 1000; tries++ {
+	}
+	p.want("snapshots until one is taken all the same", tries, 129)
 }
 
 // TestSplice follows a Binance book through its life: deltas before the snapshot,
