@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"strings"
 	"testing"
@@ -633,6 +634,36 @@ func TestCoverage(t *testing.T) {
 			}
 			ends[ch] = fieldOf(t, r, "to_ts")
 		}
+	}
+}
+
+// TestCoverageSaysWhatWasProven: a venue that has checksums may have feeds without,
+// or have given them up: a span of a book is proven by checksums if some were right.
+func TestCoverageSaysWhatWasProven(t *testing.T) {
+	channels := slices.Clone(specs)
+	rule := *specs[2].Book
+	rule.Checksum = source.Checksum{Kind: source.ChecksumPairs, Levels: 25}
+	channels[2].Book = &rule
+	b := newBench(t, func(s *flow.Settings) { s.Channels = channels })
+	hour := int64(3600) * second
+	at := (t0/hour + 1) * hour
+	b.timer(at - 60*second)
+	b.wall = at - 30*second
+	b.subscribed(1, "btc")
+	b.frame(1, snapshot("btc", 1))
+	b.timer(at)
+	b.timer(at + second)
+	b.frame(1, func(o *source.Out) { // takes one level of each side away
+		h := bookHeader(o, "btc", market.KindBookDelta, 2)
+		o.Book(&market.Book{Header: h, Depth: market.None, FirstSeq: 2, Checksum: int64(crc32.ChecksumIEEE([]byte("99:1:101:1"))),
+			Bids: []market.Level{{Price: dec("98"), Amount: dec("0")}}, Asks: []market.Level{{Price: dec("102"), Amount: dec("0")}}})
+	})
+	b.timer(at + hour)
+	b.frame(1, delta("btc", 3, 3, "97", ""))
+	b.note(0, flow.Note{Note: flow.NoteStop})
+	want := []string{"btc book 1 messages 0 gaps 0 missing sequence", "btc book 1 messages 0 gaps 0 missing checksum", "btc book 1 messages 0 gaps 0 missing sequence"}
+	if got := slices.DeleteFunc(b.coverage(), func(s string) bool { return strings.HasPrefix(s, "btc trades") }); !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 

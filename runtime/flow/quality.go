@@ -171,9 +171,14 @@ func (l *Lane) coverStream(in *instrument, st *stream, now int64) {
 		return
 	}
 	spec, ver, lossy := l.specs[st.Channel], market.VerifiableNone, int64(0)
+	sums := st.Sums
+	if in.book != nil && st.Channel == market.ChannelBook {
+		sums = in.book.Stats().ChecksumsOK
+	}
 	if spec != nil {
 		switch {
-		case spec.Book != nil && spec.Book.Checksum.Kind != source.ChecksumNone && spec.Book.Checksum.Until == "":
+		// A venue may have feeds without, and have given them up meanwhile.
+		case spec.Book != nil && spec.Book.Checksum.Kind != source.ChecksumNone && (sums > st.Sums || st.Messages == 0 && spec.Book.Checksum.Until == ""):
 			ver = market.VerifiableChecksum
 		case spec.Book != nil && spec.Book.Sequence.Scope == source.ScopeConnection && (in.book == nil || in.book.Seq() == market.None):
 			// by a feed of the venue that has no numbers, or not synchronised
@@ -188,7 +193,7 @@ func (l *Lane) coverStream(in *instrument, st *stream, now int64) {
 		Messages: st.Messages, Gaps: st.Gaps, Missing: st.Missing, Verifiable: ver, LossyByVenue: lossy, ClockOffset: market.None}
 	l.scratch = c.AppendTo(l.scratch[:0])
 	l.emit(market.View(l.scratch))
-	st.Since, st.Messages, st.Gaps, st.Missing = now, 0, 0, 0
+	st.Since, st.Messages, st.Gaps, st.Missing, st.Sums = now, 0, 0, 0, sums
 }
 
 const hour = int64(3600 * 1e9)

@@ -31,6 +31,7 @@ type stream struct {
 	Gaps       int64
 	Missing    int64
 	Duplicates int64
+	Sums       int64    // checksums of the book that were right when the span began
 	Recent     []uint64 // ring of keys
 	At         int      // next place in Recent
 
