@@ -93,6 +93,20 @@ source "okx" "all" {
   channel "book" {}
 }
 
+source "bitstamp" "all" {
+  symbols = ["BTC-USD", "ETH-USD", "BTC-USD-PERP", "ETH-USD-PERP"]
+  channel "trades" {}
+  channel "book" {}
+}
+
+# It announced its end for September 2026: without its simulator these feeds find
+# nobody.
+source "bitmex" "all" {
+  symbols = ["BTC-USDT", "ETH-USDT", "BTC-USDT-PERP", "ETH-USDT-PERP", "BTC-USD:BTC-PERP", "ETH-USD:BTC-PERP"]
+  channel "trades" {}
+  channel "book" {}
+}
+
 sink "parquet" "lake" {
   input = [
     source.binance.all,
@@ -107,6 +121,8 @@ sink "parquet" "lake" {
     source.kraken.all,
     source.kucoin.all,
     source.okx.all,
+    source.bitstamp.all,
+    source.bitmex.all,
   ]
   path  = var.lake
 

@@ -13,6 +13,7 @@ import (
 	"github.com/marketprism/marketprism/plugins/source/bitfinex"
 	"github.com/marketprism/marketprism/plugins/source/bitget"
 	"github.com/marketprism/marketprism/plugins/source/bitmex"
+	"github.com/marketprism/marketprism/plugins/source/bitstamp"
 	"github.com/marketprism/marketprism/plugins/source/bybit"
 	"github.com/marketprism/marketprism/plugins/source/coinbase"
 	"github.com/marketprism/marketprism/plugins/source/deribit"
@@ -36,6 +37,7 @@ var (
 		"bitfinex":    bitfinex.New,
 		"bitget":      bitget.New,
 		"bitmex":      bitmex.New,
+		"bitstamp":    bitstamp.New,
 		"bybit":       bybit.New,
 		"coinbase":    coinbase.New,
 		"deribit":     deribit.New,

@@ -104,7 +104,7 @@ type Book struct {
 
 	seq      int64 // in force
 	snap     int64 // sequence of the snapshot in force
-	lost     int64 // greatest sequence that was dropped from the held deltas since the last snapshot
+	lost     int64 // greatest sequence that was dropped from the held deltas since the last snapshot, or of a timed book that is void
 	inForce  bool  // a snapshot is in force
 	starting bool  // no delta has followed it yet
 	broken   bool  // a break is not repaired yet
@@ -149,6 +149,13 @@ func (b *Book) holds() bool {
 // SetPrecision tells the places with which the venue computes its checksum; it
 // belongs to the book's state and to its checkpoint.
 func (b *Book) SetPrecision(p market.Precision) { b.prec = p }
+
+// timed says whether updates are numbered by times: they only tell what a
+// requested snapshot holds, not what follows what.
+func (b *Book) timed() bool {
+	q := &b.rule.Sequence
+	return q.Kind == source.SequenceNone && q.Start != source.StartInBand && waits(b.rule.Snapshot)
+}
 
 // Apply judges one book_snapshot or book_delta of this instrument, which must be
 // valid (market.Validate) and writable, and emits what is decided by it.
@@ -244,7 +251,11 @@ func (b *Book) void(broke bool) {
 	b.bids.clear()
 	b.asks.clear()
 	b.inForce, b.starting, b.asked, b.staleRun = false, false, false, 0
-	b.seq, b.snap, b.lost = market.None, market.None, market.None
+	lost := market.None
+	if b.timed() { // what was applied is in every snapshot that may follow
+		lost = max(b.lost, b.seq)
+	}
+	b.seq, b.snap, b.lost = market.None, market.None, lost
 	b.broken = b.broken || broke
 }
 

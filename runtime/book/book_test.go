@@ -76,6 +76,37 @@ func (p *tape) want(what string, got, want any) {
 	}
 }
 
+// TestTimed: where nothing but times numbers updates, a requested book must hold
+// the first of those that wait for it, and all that was applied before.
+func TestTimed(t *testing.T) {
+	p := newTape(t, source.BookRule{Snapshot: source.SnapshotHTTP, Recovery: source.RecoverRequest,
+		Sequence: source.Sequence{Start: source.StartRange}}, book.Options{})
+	none := market.None
+	p.want("the first update asks", p.delta(none, 100, none, "99×1|").Need, source.RecoverRequest)
+	p.delta(none, 130, none, "98×1|")
+	o := p.snapshot(90, "97×1|103×1")
+	p.want("a copy from before it", []any{o.Verdict, o.Need, p.left}, []any{book.VerdictTooOld, source.RecoverRequest, []string{"90:stale"}})
+	p.snapshot(110, "99×1|103×1")
+	p.want("one that holds it", p.left, []string{"110:applied", "100:stale", "130:applied"})
+	p.delta(none, 170, none, "|102×1")
+	p.want("none of the numbers is missed", p.left, []string{"170:applied"})
+	p.Void(market.CauseCrossed, p.emit)
+	p.want("a copy from before the end", p.snapshot(169, "99×1|103×1").Verdict, book.VerdictTooOld)
+	state := p.AppendState(nil)
+	if err := p.Restore(state); err != nil {
+		t.Fatal(err)
+	}
+	p.want("still", p.snapshot(169, "99×1|103×1").Verdict, book.VerdictTooOld)
+	p.want("one of the end", p.snapshot(170, "99×1|102×1").Verdict, book.VerdictApplied)
+
+	p.delta(none, 1<<60, none, "|101×1") // a time that is wrong
+	p.Void(market.CauseCrossed, p.emit)
+	tries := 1
+	for ; p.snapshot(200, "99×1|102×1").Verdict == book.VerdictTooOld && tries < 1000; tries++ {
+	}
+	p.want("snapshots until one is taken all the same", tries, 129)
+}
+
 // TestSplice follows a Binance book through its life: deltas before the snapshot,
 // a snapshot that is too old, the splice, a gap, the repair, a disconnect.
 func TestSplice(t *testing.T) {

@@ -82,10 +82,20 @@ func (m *model) need(r source.Recovery) {
 	}
 }
 
+// timed is a book whose updates have times for numbers.
+func (m *model) timed() bool {
+	return m.waits() && m.rule.Sequence.Kind == source.SequenceNone && m.rule.Sequence.Start != source.StartInBand
+}
+
 func (m *model) void() {
 	m.side = [2][]market.Level{}
 	m.force, m.fresh, m.asked = false, false, false
-	m.seq, m.snap, m.lost = market.None, market.None, market.None
+	if !m.timed() {
+		m.lost = market.None
+	} else if m.seq != market.None {
+		m.lost = max(m.lost, m.seq)
+	}
+	m.seq, m.snap = market.None, market.None
 }
 
 func (m *model) breaks(c market.Cause) {
@@ -251,6 +261,9 @@ func (m *model) snapshot(r market.Book) book.Verdict {
 			old = m.seq != market.None && r.Seq < m.seq
 		} else {
 			old = m.lost != market.None && r.Seq < m.lost
+			if m.timed() && len(m.held) > 0 && m.held[0].Seq != market.None && r.Seq < m.held[0].Seq {
+				old = true
+			}
 			if !old && m.rule.Sequence.Kind != source.SequenceNone && m.rule.Sequence.Start != source.StartInBand {
 				for _, h := range m.held {
 					if h.Seq == market.None {

@@ -113,6 +113,19 @@ func (b *Book) judgeSnapshot(v market.View) Verdict {
 			return VerdictStale
 		}
 		return VerdictApplied
+	case b.timed():
+		// Nothing shows what came between a snapshot and the deltas held, unless it
+		// holds the first of them. One wrong time of the venue's is outlived.
+		least := b.lost
+		if b.held.n > 0 {
+			least = max(least, b.held.front().Seq())
+		}
+		if s < least {
+			if b.staleRun++; b.staleRun <= maxStaleRun {
+				return VerdictTooOld
+			}
+		}
+		return VerdictApplied
 	case b.lost != market.None && s < b.lost:
 		return VerdictTooOld
 	}

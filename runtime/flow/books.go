@@ -82,7 +82,10 @@ func (l *Lane) outcome(in *instrument, st *stream, rule *source.BookRule, o book
 	} else if o.Verdict == book.VerdictApplied {
 		in.crossed = false
 	}
-	if o.Need != "" {
+	switch {
+	case o.Verdict == book.VerdictTooOld && rule.Sequence.Kind == source.SequenceNone:
+		in.need, in.needAt = o.Need, l.recv // a copy that the venue keeps for a while: asked at once it would come again
+	case o.Need != "":
 		l.recover(in, o.Need)
 	}
 	if o.BestChanged && l.s.DeriveBBO && in.book.Synced() {

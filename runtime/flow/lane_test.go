@@ -391,6 +391,37 @@ func TestBook(t *testing.T) {
 	}
 }
 
+// TestOldCopies: an answer that holds less than the updates which wait is a copy
+// that the venue keeps for a while, so that the next is asked for later.
+func TestOldCopies(t *testing.T) {
+	b := newBench(t, func(s *flow.Settings) {
+		s.Channels = slices.Clone(s.Channels)
+		for i := range s.Channels {
+			if s.Channels[i].Book != nil {
+				rule := *s.Channels[i].Book
+				rule.Sequence.Kind = source.SequenceNone
+				s.Channels[i].Book = &rule
+			}
+		}
+	})
+	b.subscribed(1, "btc")
+	b.frame(1, delta("btc", 50, 50, "99", ""))
+	b.want()
+	last := b.feed(input{kind: source.InputHTTP, payload: "body", decode: snapshot("btc", 40)})
+	b.want("book_snapshot btc 40 stale")
+	if want := (actions{"snapshot btc"}); !slices.Equal(b.asked, want) {
+		t.Errorf("asked for %q at once, want %q", b.asked, want)
+	}
+	b.timer(last.wall + 1e9)
+	b.timer(last.wall + 3e9)
+	if want := (actions{"snapshot btc", "snapshot btc"}); !slices.Equal(b.asked, want) {
+		t.Errorf("asked for %q later, want %q", b.asked, want)
+	}
+	b.feed(input{kind: source.InputHTTP, payload: "body", decode: snapshot("btc", 50)})
+	b.frame(1, delta("btc", 70, 70, "98", ""))
+	b.want("book_snapshot btc 40 stale", "book_snapshot btc 50 applied", "book_delta btc 50 stale", "book_delta btc 70 applied")
+}
+
 func TestCrossedBookIsBuiltAnew(t *testing.T) {
 	b := newBench(t, nil)
 	b.frame(1, snapshot("btc", 1))

@@ -69,7 +69,7 @@ func (e *Event) Input() source.Input {
 	in := source.Input{Kind: source.InputText, Conn: uint32(e.Conn), Recv: e.T, Pos: uint64(e.Line), URL: e.URL, Data: e.Text}
 	switch {
 	case e.Kind == KindHTTP:
-		in.Kind, in.Status = source.InputHTTP, 200
+		in.Kind, in.Status, in.Conn = source.InputHTTP, 200, 0 // no connection carries on what a response begins
 	case e.Kind == KindOpen:
 		in.Kind = source.InputOpen
 	case e.Kind == KindClose:

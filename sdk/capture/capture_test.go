@@ -53,6 +53,9 @@ func TestRead(t *testing.T) {
 				t.Fatal(err)
 			}
 			in := e.Input()
+			if byNone := in.Conn == 0; byNone != (in.Kind == source.InputHTTP) {
+				t.Errorf("%s: input kind %d came by connection %d", path, in.Kind, in.Conn)
+			}
 			kinds = append(kinds, in.Kind)
 			got = append(got, string(e.Kind)+"|"+string(e.URL)+"|"+string(in.Data))
 		}

@@ -90,7 +90,7 @@ func playChannels(b *bench) {
 			continue
 		}
 		channels = append(channels, c.Channel)
-		if c.Transport == source.Poll && !c.PerMarket && c.PollEvery > b.cfg.Patience {
+		if c.Transport == source.Poll && c.Channel != market.ChannelInstruments && c.PollEvery > b.cfg.Patience {
 			b.Logf("%s is not waited for: it is polled every %v, spread over the interval", c.Channel, c.PollEvery)
 			continue
 		}
@@ -361,7 +361,11 @@ func playRateLimit(b *bench) {
 	b.flow()
 	b.synced()
 	b.inject(emulator.Fault{Kind: emulator.FaultStatus, Code: 429, RetryAfter: pause})
-	b.inject(emulator.Fault{Kind: emulator.FaultGap, Symbol: b.native(0), Channel: "book"})
+	broken := emulator.Fault{Kind: emulator.FaultGap, Symbol: b.native(0), Channel: "book"}
+	if b.channel(book).Book.Sequence.Kind == source.SequenceNone { // nothing shows a gap
+		broken = emulator.Fault{Kind: emulator.FaultCrossed, Symbol: b.native(0)}
+	}
+	b.inject(broken)
 	before := len(b.ledger())
 	refused := func() (at time.Time, after []emulator.Entry) {
 		for _, e := range b.ledger()[before:] {

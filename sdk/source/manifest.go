@@ -168,7 +168,7 @@ type SequenceKind string
 // The kinds. L is the sequence in force, first and last are the record's
 // FirstSeq and Seq, prev its PrevSeq.
 const (
-	SequenceNone      SequenceKind = ""          // not verifiable by sequence
+	SequenceNone      SequenceKind = ""          // not verifiable by sequence; with a start, numbers are times: a snapshot must hold the first update held
 	SequenceRange     SequenceKind = "range"     // first <= L+1 <= last
 	SequenceChain     SequenceKind = "chain"     // prev == L
 	SequenceIncrement SequenceKind = "increment" // last == L+1

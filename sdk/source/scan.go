@@ -200,6 +200,16 @@ func level(c *jsonscan.Cursor) (l market.Level) {
 	return l
 }
 
+// Places reads a number of decimal places as the step that they allow.
+func Places(c *jsonscan.Cursor) market.Decimal {
+	n := c.Int64()
+	if n < 0 || n > market.MaxScale {
+		c.Fail("a number of places is out of range")
+		return market.Decimal{}
+	}
+	return market.NewDecimal(1, uint8(n))
+}
+
 // Header is where a record's header begins: no sending time and no numbers.
 func Header(c market.Channel) market.Header {
 	return market.Header{Channel: c, TsSend: market.None, Seq: market.None, PrevSeq: market.None}

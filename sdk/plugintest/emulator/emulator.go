@@ -183,6 +183,9 @@ func (o *Options) fill() error {
 	if !v.has(o.Market) {
 		return fmt.Errorf("emulator: %s has no market %s here; there are %v", o.Venue, o.Market, v.markets)
 	}
+	if v.clock && o.FirstID == 0 { // the first books are of a moment ago
+		o.FirstID = time.Now().Add(-3 * time.Second).UnixMicro()
+	}
 	def := func(p *int, v int) {
 		if *p <= 0 {
 			*p = v

@@ -32,7 +32,7 @@ const (
 
 	FaultDisconnect FaultKind = "disconnect" // the connection breaks without a close frame
 	FaultClose      FaultKind = "close"      // close frame with Code (1001)
-	FaultShutdown   FaultKind = "shutdown"   // the venue announces that it will close (Binance: serverShutdown)
+	FaultShutdown   FaultKind = "shutdown"   // the venue announces that it will close (Binance: serverShutdown, Bitstamp: bts:request_reconnect)
 	FaultStall      FaultKind = "stall"      // for For, pongs and heartbeats but no data
 	FaultHalfOpen   FaultKind = "half_open"  // for For, not a byte
 	FaultDribble    FaultKind = "dribble"    // for For, ten bytes a second
@@ -116,6 +116,9 @@ func ParseFault(s string) (Fault, error) {
 	return f, f.UnmarshalJSON(b)
 }
 
+// announcer is a dialect with a frame of its own for FaultShutdown.
+type announcer interface{ announce(now time.Time) string }
+
 // armedFault waits for its frames or requests.
 type armedFault struct {
 	Fault
@@ -151,7 +154,7 @@ func (e *Emulator) check(f Fault) error {
 			return fmt.Errorf("emulator: fault checksum: %s %s has no checksums", e.opt.Venue, e.opt.Market)
 		}
 	case FaultShutdown:
-		if e.opt.Venue != "binance" {
+		if _, ok := e.dialect.(announcer); !ok && e.opt.Venue != "binance" {
 			return fmt.Errorf("emulator: fault shutdown: %s announces none", e.opt.Venue)
 		}
 	default:
@@ -215,7 +218,11 @@ func (e *Emulator) hit(c *Conn, f Fault) {
 		}
 		c.close(f.Code, "fault")
 	case FaultShutdown:
-		c.frame(now.UnixNano(), About{}, FlagFault|FlagControl, []byte(fmt.Sprintf(`{"stream":"","data":{"e":"serverShutdown","E":%d}}`, now.UnixMilli())))
+		text := fmt.Sprintf(`{"stream":"","data":{"e":"serverShutdown","E":%d}}`, now.UnixMilli())
+		if d, ok := e.dialect.(announcer); ok {
+			text = d.announce(now)
+		}
+		c.frame(now.UnixNano(), About{}, FlagFault|FlagControl, []byte(text))
 		c.flush(false)
 	case FaultBomb:
 		if !c.deflate {

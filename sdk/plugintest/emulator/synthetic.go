@@ -112,6 +112,7 @@ type synthetic struct {
 	levels  int
 	futures bool // update ids have holes between updates
 	single  bool // update ids have none: each is the one after the last
+	clock   bool // update ids are times in microseconds
 	apart   bool // each level of an update is an update of its own
 	depth   int
 }
@@ -132,7 +133,7 @@ var startPrices = map[string]float64{"BTC": 63000, "XBT": 63000, "ETH": 3400, "S
 
 func newSynthetic(o Options, name func(Options, market.Name, float64) naming) (*synthetic, error) {
 	m := &synthetic{byName: map[string]*symbol{}, rng: splitmix(o.Seed), seed: o.Seed, levels: o.Levels, depth: o.Depth,
-		futures: o.Market.String() != "spot", single: venues[o.Venue].single}
+		futures: o.Market.String() != "spot", single: venues[o.Venue].single, clock: venues[o.Venue].clock}
 	m.cut = uint64(o.Mix.Trades) << 16 / uint64(o.Mix.Trades+o.Mix.Depth)
 	names := o.Symbols
 	if len(names) == 0 {
@@ -280,6 +281,10 @@ func (m *synthetic) makeUpdate(ev *event, s *symbol) {
 	ev.last = ev.first + int64(max(len(ev.bids)+len(ev.asks), 1)) - 1
 	if m.single {
 		ev.first = ev.prev + 1
+		ev.last = ev.first
+	}
+	if m.clock {
+		ev.first = max(ev.now/1_000, ev.prev+1)
 		ev.last = ev.first
 	}
 	s.seq = ev.last

@@ -16,6 +16,7 @@ type venue struct {
 	defaults func(market.Market) []string // canonical names
 	limits   limits
 	single   bool // an update has one number, not one for each level
+	clock    bool // an update's number is its time in microseconds
 }
 
 // limits of a venue, in force with Options.Limits.
