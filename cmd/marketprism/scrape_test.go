@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"regexp"
 	"strconv"
@@ -125,7 +126,9 @@ func (c *check) mean(at scrape, low, high float64, name string, labels ...string
 	// Its buckets are cumulative, and their last one is its count.
 	last := map[string]float64{}
 	for _, b := range at.series[name+"_bucket"] {
-		k := fmt.Sprint(b.labels["feed"], b.labels["channel"], b.labels["sink"], b.labels["op"], b.labels["plugin"], b.labels["journal"])
+		series := maps.Clone(b.labels)
+		delete(series, "le")
+		k := fmt.Sprint(series)
 		if b.value < last[k] {
 			c.Errorf("%s: bucket le=%s holds less than the one before", name, b.labels["le"])
 		}
