@@ -33,7 +33,8 @@ type monitoringResult struct {
 // each with a simulator of its own, so that what else the machine does, and how it
 // drifts, meets both at the same moment. A round is two such pairs, and the one
 // that starts second in the first starts first in the second: its overhead is that
-// of the two runs with against the two without.
+// of the two runs with against the two without. Saturated runs would take each
+// other's processors, and batches grow with the queue: they take turns.
 func benchMonitoring(ctx context.Context, w io.Writer, all []scenario, each time.Duration, rounds int, asJSON bool) error {
 	var results []monitoringResult
 	for _, s := range all {
@@ -41,7 +42,7 @@ func benchMonitoring(ctx context.Context, w io.Writer, all []scenario, each time
 		for round := range rounds {
 			var on, off float64
 			for _, first := range []bool{true, false} {
-				fmt.Fprintf(os.Stderr, "%s, round %d of %d: measuring for %v side by side with and without monitoring\n", s.name(), round+1, rounds, each)
+				fmt.Fprintf(os.Stderr, "%s, round %d of %d: measuring for %v with and without monitoring\n", s.name(), round+1, rounds, each)
 				pair, err := s.measurePair(ctx, each, first)
 				if err != nil {
 					return fmt.Errorf("bench: %s: %w", s.name(), err)
@@ -66,8 +67,7 @@ func benchMonitoring(ctx context.Context, w io.Writer, all []scenario, each time
 	return printMonitoring(w, results)
 }
 
-// measurePair measures without (0) and with monitoring (1) at the same time; first
-// says whether the one with starts first.
+// measurePair measures without (0) and with monitoring (1); first says whether the one with starts first.
 func (s scenario) measurePair(ctx context.Context, each time.Duration, first bool) (pair [2]e2eResult, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -82,11 +82,16 @@ func (s scenario) measurePair(ctx context.Context, each time.Duration, first boo
 		if i == 1 {
 			run.scrape = scrapeEvery
 		}
-		wg.Go(func() {
+		measure := func() {
 			if pair[i], errs[i] = run.measure(ctx, each, i == 0); errs[i] != nil {
 				cancel() // half a pair says nothing
 			}
-		})
+		}
+		if s.Rate == 0 {
+			measure()
+		} else {
+			wg.Go(measure)
+		}
 	}
 	wg.Wait()
 	for _, e := range errs { // the first that isn't only the other's end
