@@ -49,7 +49,7 @@
 //	func decimal(c *jsonscan.Cursor) market.Decimal {
 //		coef, scale, ok := c.DecimalParts()
 //		if !ok {
-//			… // "": absent. An exponent, more than 18 digits: parse c.Lexeme(). Else c.Fail("a price is no decimal").
+//			… // "": absent. More than 18 digits: parse c.Lexeme(). Else c.Fail("a price is no decimal").
 //		}
 //		…
 //	}

@@ -82,7 +82,7 @@ func Example() {
 // The levels of a book side, at most two numbers of each taken.
 func ExampleCursor_Decimals() {
 	var c jsonscan.Cursor
-	c.Reset([]byte(`[["16578.50","0.42"],["16578.4",1,0,"1672515782"],[16577,1e-3]]`))
+	c.Reset([]byte(`[["16578.50","0.42"],["16578.4",1,0,"1672515782"],[16577,1234567890123456789]]`))
 	for c.Array(); c.Elem(); {
 		var level [2]jsonscan.Decimal
 		if n, ok := c.Decimals(level[:]); ok && n == 2 {
@@ -99,6 +99,6 @@ func ExampleCursor_Decimals() {
 	// [{1657850 2} {42 2}]
 	// [{165784 1} {1 0}]
 	// 16577
-	// 1e-3
+	// 1234567890123456789
 	// <nil>
 }

@@ -2,8 +2,11 @@ package jsonscan
 
 import "math"
 
-// maxDigits is how many digits always fit an int64.
-const maxDigits = 18
+// maxDigits is how many digits always fit an int64, maxPlaces how many places an exponent may lead to.
+const (
+	maxDigits = 18
+	maxPlaces = 38
+)
 
 // Num reads the number that is due and returns its text as sent. Checksums and exact decimals need that text.
 func (c *Cursor) Num() []byte {
@@ -96,10 +99,12 @@ func (c *Cursor) scanDigits(p int) int {
 }
 
 // DecimalParts reads the decimal that is due, a number or a string that holds one, in one pass: its value is
-// coef / 10^scale, digits as sent, trailing zeros counted in scale ("0.500" is 500, 3).
+// coef / 10^scale, digits as sent, trailing zeros counted in scale ("0.500" is 500, 3). An exponent of one or two digits
+// moves the point ("9.10E-7" is 910, 9; "1.5e3" is 1500, 0).
 //
-// ok is false where that is not possible: the cursor has failed, or the text, which is valid JSON, has an exponent,
-// more than 18 digits (a zero before the point is not counted), or is a string that holds no number in JSON's notation
+// ok is false where that is not possible: the cursor has failed, or the text, which is valid JSON, has more than 18
+// digits (a zero before the point is not counted) or places that an exponent brings beyond 38, has a longer exponent, or
+// is a string that holds no number in JSON's notation
 // (OKX sends "" for what it doesn't know). The value is read then all the same and Lexeme is its text: parse that with
 // wider arithmetic, take it as absent, or Fail.
 func (c *Cursor) DecimalParts() (coef int64, scale uint8, ok bool) {
@@ -237,19 +242,56 @@ func scanDecimal(buf []byte, p int) (coef int64, scale uint8, end int) {
 	if p >= len(buf) {
 		return 0, 0, -1
 	}
+	if buf[p]|0x20 == 'e' {
+		if v, scale, p = exponent(buf, p+1, v, scale); p < 0 || p >= len(buf) {
+			return 0, 0, -1
+		}
+	}
 	if quoted {
 		if buf[p] != '"' {
 			return 0, 0, -1
 		}
 		p++
-	} else if buf[p]|0x20 == 'e' {
-		return 0, 0, -1
 	}
 	coef = int64(v)
 	if negative {
 		coef = -coef
 	}
 	return coef, scale, p
+}
+
+// exponent reads what stands behind the e, and moves the point of v / 10^scale by it; end is -1 where DecimalParts can't.
+func exponent(buf []byte, p int, v uint64, scale uint8) (_ uint64, _ uint8, end int) {
+	if p >= len(buf) {
+		return 0, 0, -1
+	}
+	down := buf[p] == '-'
+	if down || buf[p] == '+' {
+		p++
+	}
+	from, by := p, 0
+	for ; p < len(buf) && buf[p]-'0' <= 9; p++ {
+		if p-from == 2 {
+			return 0, 0, -1
+		}
+		by = by*10 + int(buf[p]-'0')
+	}
+	if p == from {
+		return 0, 0, -1
+	}
+	places := int(scale) - by
+	if down {
+		places = int(scale) + by
+	}
+	if places > maxPlaces {
+		return 0, 0, -1
+	}
+	for ; places < 0 && v > 0; places++ {
+		if v *= 10; v >= 1e18 {
+			return 0, 0, -1
+		}
+	}
+	return v, uint8(max(places, 0)), p
 }
 
 // moreDigits goes on with a run of digits whose first eight made v. The value is of no use beyond 18 digits.
@@ -292,7 +334,7 @@ func parseDecimal(text []byte) (coef int64, scale uint8, ok bool) {
 	if negative {
 		text = text[1:]
 	}
-	if len(text) == 0 || len(text) > 1 && text[0] == '0' && text[1] != '.' {
+	if len(text) == 0 || len(text) > 1 && text[0] == '0' && text[1] != '.' && text[1]|0x20 != 'e' {
 		return 0, 0, false
 	}
 	digits, point := 0, -1
@@ -307,8 +349,20 @@ func parseDecimal(text []byte) (coef int64, scale uint8, ok bool) {
 				return 0, 0, false
 			}
 			coef = coef*10 + int64(b-'0')
-		case b == '.' && point < 0 && i > 0 && i+1 < len(text):
+		case b == '.' && point < 0 && i > 0 && i+1 < len(text) && text[i+1]-'0' <= 9:
 			point = i
+		case b|0x20 == 'e' && i > 0:
+			if point >= 0 {
+				scale = uint8(i - 1 - point)
+			}
+			v, scale, end := exponent(text, i+1, uint64(coef), scale)
+			if end != len(text) {
+				return 0, 0, false
+			}
+			if coef = int64(v); negative {
+				coef = -coef
+			}
+			return coef, scale, true
 		default:
 			return 0, 0, false
 		}

@@ -128,3 +128,26 @@ func TestLevels(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// TestExponents: what the cursor reads at sight is what market.ParseDecimal makes of
+// the same text.
+func TestExponents(t *testing.T) {
+	for _, text := range []string{"9.12E-7", "-9.10e-7", "1e5", "1.5E+3", "1e17", "1e18", "123456789012345678e3", "0e-8", "1e-38", "12.5e0"} {
+		want, err := market.ParseDecimal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, json := range []string{text, `"` + text + `"`} {
+			var c jsonscan.Cursor
+			c.Reset([]byte("[" + json + "]"))
+			c.Array()
+			c.Elem()
+			got := Decimal(&c)
+			for c.Elem() {
+			}
+			if err := c.End(); err != nil || got != want {
+				t.Errorf("%s is %v, want %v, %v", json, got, want, err)
+			}
+		}
+	}
+}
