@@ -349,7 +349,9 @@ func (e *Emulator) mangle(a *armedFault, about About, c *Conn, now int64, p []by
 		c.frame(now, About{}, FlagFault, p[:len(p)/2])
 	case FaultUTF8:
 		bad := bytes.Clone(p)
-		if i := bytes.IndexByte(bad, ':'); i > 0 && i+3 < len(bad) {
+		if p[0] != '{' && p[0] != '[' { // no text: what is wrong must show
+			bad[0], bad[1] = 0xff, 0xff
+		} else if i := bytes.IndexByte(bad, ':'); i > 0 && i+3 < len(bad) {
 			bad[i+2] = 0xff
 		} else { // a frame of numbers alone
 			bad[len(bad)/2] = 0xff
