@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -96,21 +95,10 @@ const (
 
 func newMetricsRun(t *testing.T, rate float64, maxSize, segmentSize string) *metricsRun {
 	t.Setenv("GOMEMLIMIT", fmt.Sprint(memoryLimit))
-	r := &metricsRun{rig: &rig{t: t, dir: t.TempDir(), done: make(chan error, 1), args: []string{"--memory-scale", fmt.Sprint(memoryScale)}}, began: time.Now()}
-	e, err := emulator.New(emulator.Options{Venue: "binance", Rate: rate, Ledger: emulator.LedgerOptions{Path: filepath.Join(r.dir, "ledger")}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.emu = e
-	ctx, cancel := context.WithCancel(t.Context())
-	r.stop = cancel
-	go func() { r.done <- e.Run(ctx) }()
-	if r.admin, err = freeAddr(); err != nil {
-		t.Fatal(err)
-	}
-	pipeline := fmt.Sprintf(`marketprism {
+	r := &metricsRun{began: time.Now()}
+	r.rig = newRig(t, emulator.Options{Venue: "binance", Rate: rate}, fmt.Sprintf(`marketprism {
   data_dir = "data"
-  listen   = %q
+  listen   = "ADMIN"
   journal {
     max_size     = %q
     segment_size = %q
@@ -118,8 +106,8 @@ func newMetricsRun(t *testing.T, rate float64, maxSize, segmentSize string) *met
 }
 source "binance" "md" {
   symbols  = ["BTC-USDT", "ETH-USDT"]
-  url      = %q
-  http_url = %q
+  url      = "URL"
+  http_url = "HTTP_URL"
   channel "trades" {}
   channel "book" {
     depth = 100
@@ -138,11 +126,8 @@ sink "parquet" "lake" {
 sink "null" "top" {
   input = processor.book_snapshot.top
 }
-`, r.admin, maxSize, segmentSize, e.URL(), e.HTTPURL())
-	if err := os.WriteFile(filepath.Join(r.dir, "p.hcl"), []byte(pipeline), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(r.close)
+`, maxSize, segmentSize))
+	r.args = []string{"--memory-scale", fmt.Sprint(memoryScale)}
 	return r
 }
 
@@ -584,12 +569,12 @@ func TestMetricsOfLoss(t *testing.T) {
 
 // dropped are the ranges of the lake that the log says are lost.
 func (r *metricsRun) dropped() (ranges [][2]uint64) {
-	for line := range bytes.Lines(r.log.Bytes()) {
+	for line := range strings.Lines(r.log.String()) {
 		var l struct {
 			Sink, Journal, Message string
 			From, To               uint64
 		}
-		if json.Unmarshal(line, &l) == nil && l.Sink == lake && strings.HasPrefix(l.Message, "records were dropped for this sink") {
+		if json.Unmarshal([]byte(line), &l) == nil && l.Sink == lake && strings.HasPrefix(l.Message, "records were dropped for this sink") {
 			ranges = append(ranges, [2]uint64{l.From, l.To})
 		}
 	}
