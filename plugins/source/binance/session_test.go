@@ -79,10 +79,7 @@ func TestFramesFitTheVenue(t *testing.T) {
 		subs = append(subs, sub(market.ChannelBook, fmt.Sprintf("SYMBOL%dUSDT", i)))
 	}
 	for _, unsubscribe := range []bool{false, true} {
-		frames, err := New().Frames(source.FrameRequest{Market: market.MarketSpot, Subscriptions: subs, Unsubscribe: unsubscribe})
-		if err != nil {
-			t.Fatal(err)
-		}
+		frames := oracle.Render(t, New(), source.FrameRequest{Market: market.MarketSpot, Subscriptions: subs, Unsubscribe: unsubscribe})
 		streams, tokens := 0, map[string]bool{}
 		for _, f := range frames {
 			ps := params(t, f)

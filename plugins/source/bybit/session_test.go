@@ -129,21 +129,17 @@ func TestWire(t *testing.T) {
 	for m, symbol := range map[market.Market]string{market.MarketLinear: "BTCUSDT", market.MarketOption: "BTC-27DEC30-100000-C-USDT"} {
 		t.Run(m.String(), func(t *testing.T) {
 			e := emulator.Start(t, emulator.Options{Venue: "bybit", Market: m, Rate: 100})
-			frames, err := New().Frames(source.FrameRequest{Market: m, Subscriptions: []source.Subscription{
+			frames := oracle.Render(t, New(), source.FrameRequest{Market: m, Subscriptions: []source.Subscription{
 				sub(market.ChannelTicker, "NONE"), sub(market.ChannelTrades, symbol), sub(market.ChannelBook, symbol), sub(market.ChannelTicker, symbol), sub(market.ChannelMarkPrice, symbol)}})
-			if err != nil {
-				t.Fatal(err)
-			}
 			w := oracle.Dial(t, New(), m, e.URL()+"/v5/public/"+m.String())
 			for i, f := range frames {
-				w.Send(t, f.Data)
-				if m == market.MarketOption && f.Token == "publicTrade.ETH" { // it has no options of its own
-					continue
-				}
-				if i == 0 {
-					w.UntilSignal(t, "the refusal of "+f.Token, source.SignalRejected, f.Token+"\x00error:handler not found")
-				} else {
-					w.UntilSignal(t, "the answer to "+f.Token, source.SignalSubscribed, f.Token)
+				switch {
+				case m == market.MarketOption && f.Token == "publicTrade.ETH": // it has no options of its own
+					w.Send(t, f.Data)
+				case i == 0:
+					w.Refused(t, f, "error:handler not found")
+				default:
+					w.Acknowledged(t, f)
 				}
 			}
 			w.Send(t, New().Describe().Markets[0].Endpoints[0].Heartbeat.Payload)
@@ -152,10 +148,7 @@ func TestWire(t *testing.T) {
 			if m == market.MarketOption {
 				return
 			}
-			bbo, err := New().Frames(source.FrameRequest{Market: m, Subscriptions: []source.Subscription{sub(market.ChannelBBO, symbol)}})
-			if err != nil {
-				t.Fatal(err)
-			}
+			bbo := oracle.Render(t, New(), source.FrameRequest{Market: m, Subscriptions: []source.Subscription{sub(market.ChannelBBO, symbol)}})
 			w.Send(t, bbo[0].Data)
 			w.Until(t, "the best bid and offer", func(it oracle.Item) bool {
 				return it.Record != nil && it.Record.Kind() == market.KindBBO && it.Record.Seq() != market.None

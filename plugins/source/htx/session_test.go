@@ -47,9 +47,8 @@ func TestSession(t *testing.T) {
 // the notification endpoints have a protocol of their own.
 func TestShared(t *testing.T) {
 	perpetual, ends := sub(market.ChannelIndexPrice, "BTC-USDT"), sub(market.ChannelIndexPrice, "BTC-USDT-261225")
-	frames, err := New().Frames(source.FrameRequest{Market: market.MarketLinear, Subscriptions: []source.Subscription{perpetual, ends}})
-	if err != nil || len(frames) != 1 || len(frames[0].Subs) != 2 {
-		t.Errorf("%+v, %v", frames, err)
+	if frames := oracle.Render(t, New(), source.FrameRequest{Market: market.MarketLinear, Subscriptions: []source.Subscription{perpetual, ends}}); len(frames) != 1 || len(frames[0].Subs) != 2 {
+		t.Errorf("%+v", frames)
 	}
 	oracle.Frames(t, New(), source.FrameRequest{Market: market.MarketLinear, Unsubscribe: true, Subscriptions: []source.Subscription{ends}, Live: []source.Subscription{perpetual}}, text)
 	oracle.Frames(t, New(), source.FrameRequest{Market: market.MarketLinear, Unsubscribe: true, Subscriptions: []source.Subscription{ends}}, text,
@@ -127,8 +126,7 @@ func TestBooks(t *testing.T) {
 	want := []source.Subscription{sub(market.ChannelBook, "btcusdt")}
 	steps := oracle.Session(t, New(), source.SessionRequest{Market: market.MarketSpot, Class: classFeed, Endpoint: e.URL() + "/feed", Subscriptions: want}, 2)
 	w := oracle.Dial(t, New(), market.MarketSpot, steps[0].Dial.URL)
-	w.Send(t, steps[1].Subscribe[0].Data)
-	w.UntilSignal(t, "the acknowledgement", source.SignalSubscribed, steps[1].Subscribe[0].Token)
+	w.Acknowledged(t, steps[1].Subscribe[0])
 	w.UntilRecords(t, market.KindBookDelta)
 	rs, err := New().Requests(source.RequestFor{Purpose: source.PurposeSnapshot, Market: market.MarketSpot, Subs: want})
 	if err != nil {
@@ -143,15 +141,11 @@ func TestBooks(t *testing.T) {
 	want = []source.Subscription{sub(market.ChannelBook, "BTC301227")}
 	steps = oracle.Session(t, New(), source.SessionRequest{Market: market.MarketInverse, Class: classDated, Endpoint: e.URL() + "/ws", Subscriptions: want}, 2)
 	w = oracle.Dial(t, New(), market.MarketInverse, steps[0].Dial.URL)
-	w.Send(t, steps[1].Subscribe[0].Data)
-	w.UntilSignal(t, "the acknowledgement", source.SignalSubscribed, steps[1].Subscribe[0].Token)
+	w.Acknowledged(t, steps[1].Subscribe[0])
 	w.UntilRecords(t, market.KindBookSnapshot, market.KindBookDelta)
-	frames, err := New().Frames(source.FrameRequest{Market: market.MarketInverse, Unsubscribe: true, Subscriptions: want})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.Send(t, frames[0].Data)
-	w.Until(t, "the book's end", func(i oracle.Item) bool { return i.Record != nil && i.Record.Flags()&market.FlagEnd != 0 })
+	end := oracle.Render(t, New(), source.FrameRequest{Market: market.MarketInverse, Unsubscribe: true, Subscriptions: want})
+	w.Send(t, end[0].Data)
+	w.UntilEnd(t, want[0].Symbol)
 }
 
 // TestNotifications: funding comes by the other protocol, whose pings want "op".

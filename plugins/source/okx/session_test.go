@@ -96,8 +96,7 @@ func TestLogin(t *testing.T) {
 		Subscriptions: []source.Subscription{sub(market.ChannelBook, "BTC-USDT", "feed", feed400)}}, 4)
 	w := oracle.Dial(t, New(), market.MarketSpot, steps[0].Dial.URL)
 	subscribe := steps[3].Subscribe[0]
-	w.Send(t, subscribe.Data)
-	w.UntilSignal(t, "the refusal without a login", source.SignalRejected, subscribe.Token+"\x0060011")
+	w.Refused(t, subscribe, "60011") // without a login
 	login := steps[1].Send
 	for _, secret := range []string{"wrong", emulator.OKXSecret} {
 		now := strconv.FormatInt(time.Now().Unix(), 10)
