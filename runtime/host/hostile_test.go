@@ -192,7 +192,7 @@ func TestGarbageInRingQuarantines(t *testing.T) {
 // failure polls until the plugin is given up and returns why.
 func (l *testLane) failure() error {
 	l.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	for time.Now().Before(deadline) {
 		if err := l.src.Poll(&l.batch, 64<<10); err != nil {
 			return err

@@ -26,6 +26,10 @@ import (
 	"github.com/marketprism/marketprism/sdk/wire/shm"
 )
 
+// patience bounds waits for what comes soon. It is long, for machines that are
+// busy with other things; no test waits for it to pass.
+const patience = time.Minute
+
 // The test binary is the plugin, too: "plugin KIND NAME" serves one, as the
 // runtime's binary does.
 func TestMain(m *testing.M) {

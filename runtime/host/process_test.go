@@ -198,7 +198,7 @@ func TestStderrIsNotTrusted(t *testing.T) {
 	}
 	want := []string{`"message":"5"`, `"plugin_level":"panic"`, `"level":"error","plugin":"source.test","message":"not for you"`,
 		`"level":"warn","plugin":"source.test","deep":{"x":[1,2]},"f":1.50,"n":12345678901234567890,"message":"typed"`}
-	for deadline := time.Now().Add(10 * time.Second); len(want) > 0; {
+	for deadline := time.Now().Add(patience); len(want) > 0; {
 		if strings.Contains(log.String(), want[0]) {
 			want = want[1:]
 		} else if time.Now().After(deadline) {
@@ -371,7 +371,7 @@ func TestWake(t *testing.T) {
 			}
 			select {
 			case <-woken:
-			case <-time.After(10 * time.Second):
+			case <-time.After(patience):
 				t.Fatalf("not woken for frame %d: %+v", i, l.src.State())
 			}
 		}
@@ -405,7 +405,7 @@ func TestNothingLeaks(t *testing.T) {
 			g0, f0 = count()
 		}
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		g, f := count()
 		if g <= g0+2 && f <= f0+2 {
 			return
@@ -460,7 +460,7 @@ func TestNoOrphans(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	for deadline := time.Now().Add(10 * time.Second); alive(pid); {
+	for deadline := time.Now().Add(patience); alive(pid); {
 		if time.Now().After(deadline) {
 			t.Fatalf("process %d outlived its runtime", pid)
 		}

@@ -81,7 +81,7 @@ func (s *testSink) stop() error {
 // next waits for one result.
 func (s *testSink) next() host.Result {
 	s.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	for len(s.got) == 0 {
 		var err error
 		if s.got, err = s.snk.Results(s.got); err != nil {
@@ -91,7 +91,7 @@ func (s *testSink) next() host.Result {
 			break
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("no result within 30 s; state %+v", s.snk.State())
+			s.t.Fatalf("no result within %v; state %+v", patience, s.snk.State())
 		}
 		s.snk.Wait(100 * time.Millisecond)
 	}
@@ -426,7 +426,7 @@ func TestSinkQuarantine(t *testing.T) {
 			j := newJournal(t, journal.Options{})
 			s := startSink(t, testOptions(io.Discard), host.SinkSpec{Spec: host.Spec{Name: name}, WorkDir: t.TempDir(), Config: c.config}, j)
 			var err error
-			for deadline := time.Now().Add(30 * time.Second); err == nil && time.Now().Before(deadline); {
+			for deadline := time.Now().Add(patience); err == nil && time.Now().Before(deadline); {
 				if s.got, err = s.snk.Results(s.got[:0]); err == nil {
 					s.snk.Wait(10 * time.Millisecond)
 				}

@@ -365,7 +365,7 @@ func TestConcurrentAppend(t *testing.T) {
 				}
 				if !ok {
 					r.Release()
-					if !r.Wait(20 * time.Second) {
+					if !r.Wait(patience) {
 						t.Fatalf("no record after %d", n)
 					}
 					continue
@@ -432,7 +432,7 @@ func TestIdle(t *testing.T) {
 	}
 	for i := range uint64(5) {
 		mustAppend(t, j, i, 10)
-		for deadline := time.Now().Add(20 * time.Second); j.Stats().Synced != j.Tail() || !idle(); {
+		for deadline := time.Now().Add(patience); j.Stats().Synced != j.Tail() || !idle(); {
 			if time.Now().After(deadline) {
 				t.Fatalf("round %d: synced to %d of %d, idle %v", i, j.Stats().Synced, j.Tail(), idle())
 			}

@@ -70,7 +70,7 @@ func playHandshake(b *bench) {
 	}
 	b.stop(true)
 	for _, pid := range pids {
-		for deadline := time.Now().Add(5 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(b.cfg.Patience); syscall.Kill(pid, 0) == nil; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				b.Errorf("process %d of the plugin outlives the runtime", pid)
 				break
