@@ -60,18 +60,19 @@ type metricsRun struct {
 	again    scrape // settled, behind kill -9 and a new start
 	before   scrape // before look
 
-	sent                     []emulator.Entry // what the venue had sent at calm
-	calmStamp                time.Time
-	outside                  [2]outside       // before and behind end
-	ledger                   []emulator.Entry // at end
-	venue                    emulator.Stats   // at end
-	paused, looked, reloaded time.Time        // the market, look's begin, the last reload
-	scraped                  int
-	scrapes                  float64       // when end was scraped
-	last                     engine.Status // at end
-	lastAt                   time.Time
-	store                    time.Duration // how long the store refused
-	stall                    time.Duration // that the source plugin had been stopped for at stalled
+	sent             []emulator.Entry // what the venue had sent at calm
+	calmStamp        time.Time
+	outside          [2]outside       // before and behind end
+	ledger           []emulator.Entry // at end
+	venue            emulator.Stats   // at end
+	looked, reloaded time.Time        // look's begin, the last reload
+	endBegan         time.Time        // when end was asked for
+	scraped          int
+	scrapes          float64       // when end was scraped
+	last             engine.Status // at end
+	lastAt           time.Time
+	store            time.Duration // how long the store refused
+	stall            time.Duration // that the source plugin had been stopped for at stalled
 }
 
 // The faults. Each is waited for before the next, so that all are known.
@@ -377,6 +378,7 @@ func (r *metricsRun) look() {
 	n := r.scrape().of("memory_samples_total")
 	r.reaches(n+1, "memory_samples_total")
 	r.outside[0] = r.outsideNow()
+	r.endBegan = time.Now()
 	r.end = r.scrape()
 	r.scrapes = float64(r.scraped)
 	r.outside[1] = r.outsideNow()
