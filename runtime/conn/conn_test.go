@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds waits that succeed at once; in a bubble it is virtual.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // entry is what the journal was given.
 type entry struct {
