@@ -174,6 +174,7 @@ func TestBlockServesInOrder(t *testing.T) {
 		if _, err := p.Lease(); !errors.Is(err, ErrEmpty) {
 			t.Fatal(err)
 		}
+		var mu sync.Mutex
 		var order []int
 		for i := range 3 {
 			go func() {
@@ -182,7 +183,9 @@ func TestBlockServesInOrder(t *testing.T) {
 					t.Error(err)
 					return
 				}
+				mu.Lock()
 				order = append(order, i)
+				mu.Unlock()
 				time.Sleep(time.Second)
 				l.Return()
 			}()
