@@ -150,13 +150,10 @@ func walk(t *testing.T, f func(name string)) {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() {
-			if slices.Contains(skipped, name) {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if d.Type().IsRegular() {
+		switch skip := slices.Contains(skipped, name); {
+		case d.IsDir() && skip:
+			return fs.SkipDir
+		case d.Type().IsRegular() && !skip: // in a work tree .git is a file
 			f(name)
 		}
 		return nil
