@@ -71,7 +71,7 @@ func TestArgs(t *testing.T) {
 	p := New()
 	all := make([]string, len(intervals))
 	for i := range intervals {
-		all[i] = intervals[i].name
+		all[i] = intervals[i].Name
 	}
 	request := func(n, lengths int) source.SessionRequest {
 		r := source.SessionRequest{Market: market.MarketLinear}
