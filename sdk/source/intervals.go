@@ -89,7 +89,7 @@ func (l Intervals) Lasting(d time.Duration) *Interval {
 	return nil
 }
 
-// Attribute is that of a channel's block by which intervals are chosen; see Of.
+// Attribute is that of a channel's block by which intervals are chosen; see CandleTopics.
 func (l Intervals) Attribute(doc string) schema.Attribute {
 	names := make([]string, len(l))
 	for i := range l {
@@ -98,17 +98,20 @@ func (l Intervals) Attribute(doc string) schema.Attribute {
 	return schema.Attribute{Name: "intervals", Type: schema.Strings, Default: []string{"1m"}, Allowed: names, Doc: doc}
 }
 
-// Of are those that a subscription chose, 1m if it chose none.
-func (l Intervals) Of(sub Subscription) ([]*Interval, error) {
+// CandleTopics are the topics of a subscription of candles, one for each interval
+// that it chose, 1m if it chose none.
+func CandleTopics[T any](l Intervals, sub Subscription, topic func(*Interval) T) ([]T, error) {
 	names := sub.Config.Strings("intervals")
 	if len(names) == 0 {
 		names = []string{"1m"}
 	}
-	all := make([]*Interval, len(names))
+	all := make([]T, len(names))
 	for i, name := range names {
-		if all[i] = l.Named(name); all[i] == nil {
-			return nil, fmt.Errorf("no candles of %q", name)
+		length := l.Named(name)
+		if length == nil {
+			return nil, fmt.Errorf("source: there are no candles of %q of %s", name, sub.Symbol)
 		}
+		all[i] = topic(length)
 	}
 	return all, nil
 }

@@ -66,15 +66,7 @@ func topics(m market.Market, sub source.Subscription) ([]string, error) {
 	case market.ChannelLiquidations:
 		return one(topicLiquidations)
 	case market.ChannelCandles:
-		list, err := intervals.Of(sub)
-		if err != nil {
-			return nil, fmt.Errorf("bybit: %w", err)
-		}
-		var all []string
-		for _, i := range list {
-			all = append(all, topicCandles+"."+i.Native+"."+sub.Symbol)
-		}
-		return all, nil
+		return source.CandleTopics(intervals, sub, func(i *source.Interval) string { return topicCandles + "." + i.Native + "." + sub.Symbol })
 	}
 	return nil, fmt.Errorf("bybit: channel %s of %s is no stream", sub.Channel, sub.Symbol)
 }
