@@ -128,3 +128,14 @@ func RequestID(parts ...string) string {
 func (r *RequestFor) Catalogue() bool {
 	return r.Purpose == PurposeInstruments || r.Purpose == PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments
 }
+
+// Depth is the least of those that a book can be subscribed with, in rising order,
+// which holds so many levels; the greatest if none does or none are asked for.
+func Depth(levels int64, of []int) int {
+	for _, d := range of {
+		if levels > 0 && levels <= int64(d) {
+			return d
+		}
+	}
+	return of[len(of)-1]
+}

@@ -74,15 +74,7 @@ func topics(m market.Market, sub source.Subscription) ([]string, error) {
 // depth is the least that the venue has for so many levels; the default for none.
 func depth(m market.Market, levels int64) int {
 	all := depths(m)
-	if levels <= 0 {
-		return all[1]
-	}
-	for _, d := range all {
-		if levels <= int64(d) {
-			return d
-		}
-	}
-	return all[len(all)-1]
+	return source.Depth(cmp.Or(max(levels, 0), int64(all[1])), all)
 }
 
 // Requests renders catalogues, polls, and the trades of the last minutes, which
