@@ -39,15 +39,13 @@ type Topic[T comparable] struct {
 func Topics[T comparable](r FrameRequest, of func(market.Market, Subscription) ([]T, error)) ([]Topic[T], error) {
 	const kept = -1
 	at := map[T]int{}
-	if r.Unsubscribe {
-		for _, sub := range r.Live {
-			names, err := of(r.Market, sub)
-			if err != nil {
-				return nil, err
-			}
-			for _, n := range names {
-				at[n] = kept
-			}
+	for _, sub := range r.Live {
+		names, err := of(r.Market, sub)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range names {
+			at[n] = kept
 		}
 	}
 	var all []Topic[T]

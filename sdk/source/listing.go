@@ -17,7 +17,7 @@ func (o *Out) Listing(r *market.InstrumentRecord, m market.Market, symbol []byte
 	fill(&r.Quote, n.Quote)
 	if m != market.MarketSpot {
 		fill(&r.Settle, n.Settle)
-		fill(&r.Settle, n.Quote)
+		fill(&r.Settle, string(r.Quote))
 	}
 	if n.Option != market.OptionNone {
 		r.OptionType = n.Option
