@@ -240,7 +240,7 @@ func LevelObject(c *jsonscan.Cursor, price, amount string) (l market.Level) {
 		}
 	}
 	if l.Price.IsNull() || l.Amount.IsNull() {
-		c.Fail("a level without price or amount")
+		c.Fail("a level without " + price + " or " + amount)
 	}
 	return l
 }

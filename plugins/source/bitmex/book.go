@@ -76,9 +76,8 @@ func (d *decoder) begin(symbol []byte, out *source.Out) {
 	m := &d.m
 	m.book, m.books = symbol, m.books+1
 	d.bids, d.asks = d.bids[:0], d.asks[:0]
-	d.b = market.Book{Header: source.Header(market.ChannelBook), Depth: m.depth, FirstSeq: market.None, Checksum: market.None}
-	d.b.Instrument = d.id(symbol, out)
-	if d.b.Kind = market.KindBookDelta; m.action == whole {
+	d.b = source.NewBook(market.KindBookDelta)
+	if d.b.Depth, d.b.Instrument = m.depth, d.id(symbol, out); m.action == whole {
 		d.b.Kind = market.KindBookSnapshot
 		*d.step(d.b.Instrument) = step{}
 	}
@@ -117,8 +116,7 @@ func bestFirst(ls []market.Level, dir int) {
 // ten decodes a book of ten levels, whole whatever the action is.
 func (d *decoder) ten(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: d.m.depth, FirstSeq: market.None, Checksum: market.None}
-	b.Kind = market.KindBookSnapshot
+	b := source.NewBook(market.KindBookSnapshot)
 	d.bids, d.asks = d.bids[:0], d.asks[:0]
 	var symbol []byte
 	for c.Key() {
@@ -138,7 +136,7 @@ func (d *decoder) ten(out *source.Out) error {
 	if symbol == nil {
 		return source.Lacks(c, "a book", "symbol")
 	}
-	b.Bids, b.Asks, b.Instrument = d.bids, d.asks, d.id(symbol, out)
+	b.Depth, b.Bids, b.Asks, b.Instrument = d.m.depth, d.bids, d.asks, d.id(symbol, out)
 	out.Book(&b)
 	return nil
 }
