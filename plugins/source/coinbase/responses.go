@@ -88,14 +88,7 @@ func (d *decoder) member(name string, out *source.Out, one func(*decoder, *sourc
 			continue
 		}
 		have = true
-		var err error
-		if c.Kind() == jsonscan.KindArray {
-			err = d.each(out, one)
-		} else {
-			c.Object()
-			err = one(d, out)
-		}
-		if err != nil {
+		if err := source.Each(c, d, out, one); err != nil {
 			return err
 		}
 	}
@@ -109,8 +102,7 @@ func (d *decoder) member(name string, out *source.Out, one func(*decoder, *sourc
 // arrays.
 func (d *decoder) pricebook(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-	b.Kind = market.KindBookSnapshot
+	b := source.NewBook(market.KindBookSnapshot)
 	b.Ts = market.None
 	symbol, sides := d.m.symbol, 0
 	for c.Key() {
@@ -146,26 +138,8 @@ func (d *decoder) side(ls []market.Level) []market.Level {
 		c.Seek(start)
 		return source.Levels(c, ls)
 	}
-	for more := true; more; more = c.Elem() {
-		var l market.Level
-		c.Object()
-		for c.Key() {
-			switch string(c.KeyBytes()) {
-			case "price":
-				l.Price = source.Decimal(c)
-			case "size":
-				l.Amount = source.Decimal(c)
-			default:
-				c.Skip()
-			}
-		}
-		if l.Price.IsNull() || l.Amount.IsNull() || len(ls) >= market.MaxLevels {
-			c.Fail("a level without price or size, or more than a book record holds")
-			return ls
-		}
-		ls = append(ls, l)
-	}
-	return ls
+	c.Seek(start)
+	return source.LevelObjects(c, ls, "price", "size")
 }
 
 // pastTrades decodes {"trades":[…],…} or [{…},…].
