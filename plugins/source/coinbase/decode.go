@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/marketprism/marketprism/sdk/jsonscan"
 	"github.com/marketprism/marketprism/sdk/market"
@@ -19,7 +18,6 @@ type decoder struct {
 	m          message // that is being decoded
 	bids, asks []market.Level
 	trades     []trade
-	text       []byte // of an interval
 }
 
 // message is what stands around the events of a frame.
@@ -435,20 +433,19 @@ func (d *decoder) ticker(out *source.Out) error {
 	return nil
 }
 
-// The venue's candles have one length.
-const (
-	candleName   = "5m"
-	candleLength = 5 * time.Minute
-)
+// candleName is that of the one length of candles that the venue sends.
+const candleName = "5m"
 
 // candles decodes {"type":…,"candles":[{…},…]}.
 func (d *decoder) candles(out *source.Out) error {
 	return d.list("candles", out, (*decoder).candle)
 }
 
-func (d *decoder) candle(out *source.Out) error { return d.candleOf(out, candleName, candleLength) }
+func (d *decoder) candle(out *source.Out) error {
+	return d.candleOf(out, granularities.Named(candleName))
+}
 
-func (d *decoder) candleOf(out *source.Out, name string, length time.Duration) error {
+func (d *decoder) candleOf(out *source.Out, i *source.Interval) error {
 	c := &d.c
 	t := market.Candle{Header: source.Header(market.ChannelCandles), Trades: market.None, OpenTs: market.None}
 	t.Ts, t.Origin = d.m.ts, d.m.origin
@@ -476,11 +473,9 @@ func (d *decoder) candleOf(out *source.Out, name string, length time.Duration) e
 	if symbol == nil || t.OpenTs == market.None || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() || t.Volume.IsNull() {
 		return source.Lacks(&d.c, "a candle", "product_id, start, prices or volume")
 	}
-	if t.CloseTs = t.OpenTs + int64(length); t.Ts != market.None && t.Ts >= t.CloseTs {
+	if i.Put(&t, 0); t.Ts != market.None && t.Ts >= t.CloseTs {
 		t.Flags = market.FlagClosed
 	}
-	d.text = append(d.text[:0], name...)
-	t.Interval = d.text
 	t.Instrument = out.SymbolIn(marketOf(symbol), symbol)
 	out.Candle(&t)
 	return nil
