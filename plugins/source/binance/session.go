@@ -32,52 +32,24 @@ func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
 // venue's 4,096.
 const frameBytes = 4000
 
-// Frames puts as many streams into a frame as fit. Channels that share a stream
-// (mark price and funding) name it once.
+// Frames puts as many streams into a frame as fit.
 func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
+	all, err := source.Topics(r, streams)
+	if err != nil {
+		return nil, err
+	}
 	method := r.Op("SUBSCRIBE", "UNSUBSCRIBE")
-	var (
-		frames []source.Frame
-		params []string
-		subs   []int
-		size   int
-		seen   = map[string]bool{}
-	)
-	flush := func() {
-		if len(params) > 0 {
-			frames = append(frames, frame(method, params, subs))
-			params, subs, size = nil, nil, 0
+	return source.FrameBatches(all, func(batch []string, next string) bool {
+		size := len(next) + len(`"",`)
+		for _, name := range batch {
+			size += len(name) + len(`"",`)
 		}
-	}
-	for i, sub := range r.Subscriptions {
-		names, err := streams(r.Market, sub)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range names {
-			if seen[name] {
-				continue
-			}
-			seen[name] = true
-			if size+len(name)+3 > frameBytes {
-				flush()
-			}
-			params = append(params, name)
-			size += len(name) + 3
-			if n := len(subs); n == 0 || subs[n-1] != i {
-				subs = append(subs, i)
-			}
-		}
-	}
-	flush()
-	return frames, nil
-}
-
-// frame renders a request.
-func frame(method string, params []string, subs []int) source.Frame {
-	list, _ := json.Marshal(params) // strings always marshal
-	id := source.RequestID(method, string(list))
-	return source.Frame{Data: `{"method":"` + method + `","params":` + string(list) + `,"id":` + id + `}`, Token: id, Subs: subs}
+		return size <= frameBytes
+	}, func(batch []string) source.Frame {
+		list, _ := json.Marshal(batch) // texts always marshal
+		id := source.RequestID(method, string(list))
+		return source.Frame{Data: `{"method":"` + method + `","params":` + string(list) + `,"id":` + id + `}`, Token: id}
+	}), nil
 }
 
 // streams are the names of the streams that carry a subscription.
