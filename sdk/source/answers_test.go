@@ -158,16 +158,17 @@ func TestEach(t *testing.T) {
 	}
 }
 
-func TestLevelObjects(t *testing.T) {
+func TestLevelMembers(t *testing.T) {
+	m := LevelMembers{Price: "px", Amount: "sz", Lack: "nothing to trade"}
 	var c jsonscan.Cursor
 	c.Reset([]byte(`[{"px":"1.50","n":3,"sz":2},{"sz":"0","px":4}]`))
-	ls := LevelObjects(&c, nil, "px", "sz")
+	ls := m.Levels(&c, nil)
 	if err := c.End(); err != nil || fmt.Sprint(ls) != "[{1.5 2} {4 0}]" {
 		t.Errorf("%v, %v", ls, err)
 	}
 	c.Reset([]byte(`[{"px":"1.50"}]`))
-	if LevelObjects(&c, nil, "px", "sz"); c.End() == nil {
-		t.Error("a level without sz is none")
+	if m.Levels(&c, nil); c.End() == nil || !strings.Contains(c.Err().Error(), m.Lack) {
+		t.Errorf("a level without sz: %v", c.Err())
 	}
 	var b market.BBO
 	if Best(&b, ls, nil); b.BidPrice != ls[0].Price || b.BidAmount != ls[0].Amount || !b.AskPrice.IsNull() {

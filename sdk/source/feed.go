@@ -1,6 +1,7 @@
 package source
 
 import (
+	"github.com/marketprism/marketprism/sdk/jsonscan"
 	"github.com/marketprism/marketprism/sdk/market"
 )
 
@@ -10,6 +11,9 @@ type Feed struct {
 	All    bool // a replay: every channel is in use
 	use    [256]bool
 }
+
+// NewCursor reads frames and responses, of which a catalogue may have 64 MiB.
+func NewCursor() jsonscan.Cursor { return jsonscan.Cursor{MaxBytes: 64 << 20} }
 
 // Feed is what the settings say.
 func (s *DecoderSettings) Feed() Feed {

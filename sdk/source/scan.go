@@ -212,35 +212,41 @@ func level(c *jsonscan.Cursor) (l market.Level) {
 	return l
 }
 
-// LevelObjects appends book levels sent as [{"price":…,"amount":…}, …], by the
-// venue's names of the two.
-func LevelObjects(c *jsonscan.Cursor, ls []market.Level, price, amount string) []market.Level {
+// LevelMembers says how levels are told that are sent as objects, like
+// {"px":"105055.0","sz":"3.03622"}.
+type LevelMembers struct {
+	Price, Amount string // the members
+	Lack          string // what is wrong where one of them is missing
+}
+
+// Levels appends book levels.
+func (m *LevelMembers) Levels(c *jsonscan.Cursor, ls []market.Level) []market.Level {
 	c.Array()
 	for c.Elem() {
 		if len(ls) >= market.MaxLevels {
 			c.Fail("more levels than a book record holds")
 			break
 		}
-		ls = append(ls, LevelObject(c, price, amount))
+		ls = append(ls, m.Level(c))
 	}
 	return ls
 }
 
-// LevelObject reads one of LevelObjects.
-func LevelObject(c *jsonscan.Cursor, price, amount string) (l market.Level) {
+// Level reads one.
+func (m *LevelMembers) Level(c *jsonscan.Cursor) (l market.Level) {
 	c.Object()
 	for c.Key() {
 		switch string(c.KeyBytes()) {
-		case price:
+		case m.Price:
 			l.Price = Decimal(c)
-		case amount:
+		case m.Amount:
 			l.Amount = Decimal(c)
 		default:
 			c.Skip()
 		}
 	}
 	if l.Price.IsNull() || l.Amount.IsNull() {
-		c.Fail("a level without " + price + " or " + amount)
+		c.Fail(m.Lack)
 	}
 	return l
 }

@@ -20,14 +20,9 @@ type decoder struct {
 	text       []byte // of a trade's id
 }
 
-// maxCatalogue bounds a response; the spot catalogue is the largest.
-const maxCatalogue = 64 << 20
-
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{Feed: s.Feed()}
-	d.c.MaxBytes = maxCatalogue
-	return d, nil
+	return &decoder{Feed: s.Feed(), c: source.NewCursor()}, nil
 }
 
 // Decode handles a frame of a combined or a raw stream, or a response.

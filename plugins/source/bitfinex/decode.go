@@ -42,14 +42,9 @@ type topic struct {
 	interval *source.Interval // of candles
 }
 
-// maxCatalogue bounds a response.
-const maxCatalogue = 64 << 20
-
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{Feed: s.Feed(), topics: map[topicKey]*topic{}}
-	d.c.MaxBytes = maxCatalogue
-	return d, nil
+	return &decoder{Feed: s.Feed(), c: source.NewCursor(), topics: map[topicKey]*topic{}}, nil
 }
 
 // Decode handles a frame or a response.

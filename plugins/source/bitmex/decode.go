@@ -117,14 +117,9 @@ func actionOf(name []byte) action {
 	return actionNone
 }
 
-// maxCatalogue bounds a response.
-const maxCatalogue = 64 << 20
-
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{Feed: s.Feed(), markets: map[string]market.Market{}}
-	d.c.MaxBytes = maxCatalogue
-	return d, nil
+	return &decoder{Feed: s.Feed(), c: source.NewCursor(), markets: map[string]market.Market{}}, nil
 }
 
 // Decode handles a frame or a response.

@@ -33,14 +33,9 @@ type message struct {
 	code, text    []byte
 }
 
-// maxCatalogue bounds a response.
-const maxCatalogue = 16 << 20
-
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{Feed: s.Feed()}
-	d.c.MaxBytes = maxCatalogue
-	return d, nil
+	return &decoder{Feed: s.Feed()}, nil
 }
 
 // Decode handles a frame or a response.

@@ -64,14 +64,9 @@ const (
 	topicLiquidations = "allLiquidation"
 )
 
-// maxCatalogue bounds a response.
-const maxCatalogue = 64 << 20
-
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{Feed: s.Feed()}
-	d.c.MaxBytes = maxCatalogue
-	return d, nil
+	return &decoder{Feed: s.Feed(), c: source.NewCursor()}, nil
 }
 
 // on finds what is known of a connection.
@@ -402,12 +397,7 @@ func (d *decoder) liquidation(out *source.Out) error {
 		case "s", "symbol":
 			symbol = c.Str()
 		case "S", "side":
-			switch source.Side(c.Str(), "Buy", "Sell") {
-			case market.SideBuy:
-				l.Side = market.SideSell
-			case market.SideSell:
-				l.Side = market.SideBuy
-			}
+			l.Side = source.Side(c.Str(), "Sell", "Buy")
 		case "v", "size":
 			l.Amount = source.Decimal(c)
 		case "p", "price":

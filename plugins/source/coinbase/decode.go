@@ -35,14 +35,9 @@ type trade struct {
 	symbol []byte
 }
 
-// maxResponse bounds a response: the catalogue of spot products has 1 MB.
-const maxResponse = 64 << 20
-
 // NewDecoder starts a decoder.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{Feed: s.Feed()}
-	d.c.MaxBytes = maxResponse
-	return d, nil
+	return &decoder{Feed: s.Feed(), c: source.NewCursor()}, nil
 }
 
 // Decode handles a frame or a response.

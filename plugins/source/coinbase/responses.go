@@ -126,10 +126,12 @@ func (d *decoder) side(ls []market.Level) []market.Level {
 	c.Array()
 	objects := c.Elem() && c.Kind() == jsonscan.KindObject
 	if c.Seek(start); objects {
-		return source.LevelObjects(c, ls, "price", "size")
+		return level.Levels(c, ls)
 	}
 	return source.Levels(c, ls)
 }
+
+var level = source.LevelMembers{Price: "price", Amount: "size", Lack: "a level without price or size"}
 
 // pastTrades decodes {"trades":[…],…} or [{…},…].
 func (d *decoder) pastTrades(out *source.Out) error {

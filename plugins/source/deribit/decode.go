@@ -25,14 +25,9 @@ type decoder struct {
 	ended      [][]byte
 }
 
-// maxCatalogue bounds a response; the options' catalogue is the largest.
-const maxCatalogue = 64 << 20
-
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{Feed: s.Feed(), tickerBBO: s.Channels == nil}
-	d.c.MaxBytes = maxCatalogue
-	return d, nil
+	return &decoder{Feed: s.Feed(), c: source.NewCursor(), tickerBBO: s.Channels == nil}, nil
 }
 
 // Decode handles a frame or a response.

@@ -114,14 +114,9 @@ func channel(name []byte) (family, topic) {
 	return f, topicNone
 }
 
-// maxCatalogue bounds a response.
-const maxCatalogue = 64 << 20
-
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{Feed: s.Feed()}
-	d.c.MaxBytes = maxCatalogue
-	return d, nil
+	return &decoder{Feed: s.Feed(), c: source.NewCursor()}, nil
 }
 
 // Decode handles a frame or a response.
@@ -452,8 +447,10 @@ func (d *decoder) levels(ls []market.Level) []market.Level {
 	if !d.m.objects {
 		return source.Levels(c, ls)
 	}
-	return source.LevelObjects(c, ls, "p", "s")
+	return level.Levels(c, ls)
 }
+
+var level = source.LevelMembers{Price: "p", Amount: "s", Lack: "a level without price or amount"}
 
 // bbo decodes a best bid and offer; a side may be empty.
 func (d *decoder) bbo(out *source.Out) error {

@@ -108,14 +108,9 @@ func (t topic) isBook() bool { return t >= isMBP && t <= isDepth }
 // emitted when the frame was read.
 func (t topic) held() bool { return t.isBook() || t == isMark || t == isIndex }
 
-// maxCatalogue bounds a response.
-const maxCatalogue = 64 << 20
-
 // NewDecoder starts a decoder.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{Feed: s.Feed(), since: map[uint64]int64{}}
-	d.c.MaxBytes = maxCatalogue
-	return d, nil
+	return &decoder{Feed: s.Feed(), c: source.NewCursor(), since: map[uint64]int64{}}, nil
 }
 
 // Decode handles a frame or a response.

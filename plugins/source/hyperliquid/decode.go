@@ -68,14 +68,9 @@ func topicOf(name []byte) topic {
 	return topicNone
 }
 
-// maxCatalogue bounds a response.
-const maxCatalogue = 64 << 20
-
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{Feed: s.Feed(), depth: depth(s.Channels[market.ChannelBook].Int("depth"))}
-	d.c.MaxBytes = maxCatalogue
-	return d, nil
+	return &decoder{Feed: s.Feed(), c: source.NewCursor(), depth: depth(s.Channels[market.ChannelBook].Int("depth"))}, nil
 }
 
 // Decode handles a frame, a response, or the beginning or end of a connection.
@@ -236,9 +231,9 @@ func (d *decoder) book(out *source.Out) error {
 			for ; c.Elem(); sides++ {
 				switch sides {
 				case 0:
-					d.bids = source.LevelObjects(c, d.bids[:0], "px", "sz")
+					d.bids = level.Levels(c, d.bids[:0])
 				case 1:
-					d.asks = source.LevelObjects(c, d.asks[:0], "px", "sz")
+					d.asks = level.Levels(c, d.asks[:0])
 				}
 			}
 		default:
@@ -253,6 +248,8 @@ func (d *decoder) book(out *source.Out) error {
 	out.Book(&b)
 	return nil
 }
+
+var level = source.LevelMembers{Price: "px", Amount: "sz", Lack: "a level without px or sz"}
 
 // bbo decodes {"coin":…,"time":…,"bbo":[bid,ask]}; a side without orders is null.
 func (d *decoder) bbo(out *source.Out) error {
@@ -273,7 +270,7 @@ func (d *decoder) bbo(out *source.Out) error {
 				if c.Null() {
 					continue
 				}
-				l := source.LevelObject(c, "px", "sz")
+				l := level.Level(c)
 				if sides == 0 {
 					t.BidPrice, t.BidAmount = l.Price, l.Amount
 				} else {

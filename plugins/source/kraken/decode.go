@@ -145,10 +145,10 @@ func (d *decoder) book(out *source.Out) error {
 		case "symbol":
 			symbol = c.Str()
 		case "bids":
-			d.bids = levels(c, d.bids[:0])
+			d.bids = level.Levels(c, d.bids[:0])
 			sides |= 1
 		case "asks":
-			d.asks = levels(c, d.asks[:0])
+			d.asks = level.Levels(c, d.asks[:0])
 			sides |= 2
 		case "checksum":
 			b.Checksum = c.Int64()
@@ -171,28 +171,7 @@ func (d *decoder) book(out *source.Out) error {
 	return nil
 }
 
-// levels appends levels sent as [{"price":…,"qty":…}, …].
-func levels(c *jsonscan.Cursor, ls []market.Level) []market.Level {
-	c.Array()
-	for c.Elem() {
-		var l market.Level
-		c.Object()
-		for c.Key() {
-			switch string(c.KeyBytes()) {
-			case "price":
-				l.Price = source.Decimal(c)
-			case "qty":
-				l.Amount = source.Decimal(c)
-			}
-		}
-		if l.Price.IsNull() || l.Amount.IsNull() || len(ls) >= market.MaxLevels {
-			c.Fail("a level without price or qty, or more levels than a record holds")
-			break
-		}
-		ls = append(ls, l)
-	}
-	return ls
-}
+var level = source.LevelMembers{Price: "price", Amount: "qty", Lack: "a level without price or qty, or more levels than a record holds"}
 
 func (d *decoder) trade(out *source.Out) error {
 	c := &d.c
