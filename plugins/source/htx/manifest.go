@@ -135,8 +135,8 @@ func channels(m market.Market) []source.ChannelSpec {
 	liquidations.PerMarket = true
 	ratio := source.PollOf(market.ChannelLongShortRatio, []market.Market{m}, 5*time.Minute, market.KindLongShortRatio)
 	ratio.Weight = 2
-	return append(all, mark, index, stream(market.ChannelFunding, classNotice, market.KindFunding), liquidations, ratio,
-		source.PollOf(market.ChannelOpenInterest, []market.Market{m}, time.Minute, market.KindOpenInterest))
+	return append(all, mark, index, stream(market.ChannelFunding, classNotice, market.KindFunding), liquidations,
+		source.PollOf(market.ChannelOpenInterest, []market.Market{m}, time.Minute, market.KindOpenInterest), ratio)
 }
 
 // book is the book channel. "The prevSeqNum of the current incremental message
