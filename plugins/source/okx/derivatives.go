@@ -69,7 +69,7 @@ func (d *decoder) funding(out *source.Out) error {
 	if symbol == nil || t.Rate.IsNull() || t.NextTs == market.None {
 		return source.Lacks(&d.c, "a funding rate", "instId, fundingRate or fundingTime")
 	}
-	if gap := after - t.NextTs; gap%int64(time.Hour) == 0 {
+	if gap := after - t.NextTs; after > t.NextTs && gap%int64(time.Hour) == 0 {
 		t.Interval = source.Hours(gap / int64(time.Hour))
 	}
 	t.Instrument = out.SymbolIn(marketOf(symbol), symbol)
