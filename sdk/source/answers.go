@@ -10,10 +10,14 @@ import (
 
 // Fail says of what an error of Decode is; nil stays nil.
 func (in *Input) Fail(venue string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case in.Kind == InputHTTP:
+	if err != nil {
+		return in.failed(venue, err)
+	}
+	return nil
+}
+
+func (in *Input) failed(venue string, err error) error {
+	if in.Kind == InputHTTP {
 		return fmt.Errorf("%s: response to %s: %w", venue, in.URL, err)
 	}
 	return fmt.Errorf("%s: frame: %w", venue, err)
@@ -77,30 +81,32 @@ func (e *Envelope) Open(c *jsonscan.Cursor, in *Input) (sent int64, err error) {
 // behind it. It is read where it stands, if all that it takes came before it, else
 // when the frame was read.
 type Body struct {
-	Read func() error // the value that is due
-	Done bool         // it was read
+	Done bool // it was read
 
 	at      jsonscan.Mark
 	waiting bool
 }
 
-// Due reads the body, which is due, if all is known that it takes.
-func (b *Body) Due(c *jsonscan.Cursor, known bool) error {
-	if !known {
-		b.at, b.waiting = c.Mark(), true
-		return nil
+// Due says whether the body, which is due, is to be read now: all is known that it
+// takes.
+func (b *Body) Due(c *jsonscan.Cursor, known bool) bool {
+	if b.Done, b.waiting = known, !known; !known {
+		b.mark(c)
 	}
-	b.Done, b.waiting = true, false
-	return b.Read()
+	return known
 }
 
-// End reads the rest of the frame, and then the body if it waited and is known by now.
-func (b *Body) End(c *jsonscan.Cursor, known bool) error {
+func (b *Body) mark(c *jsonscan.Cursor) { b.at = c.Mark() }
+
+// End reads the rest of the frame, and then the body if it waited and is known by
+// now.
+func (b *Body) End(c *jsonscan.Cursor, known bool, read func() error) error {
 	if err := c.End(); err != nil || !b.waiting || !known {
 		return err
 	}
 	c.Seek(b.at)
-	if err := b.Due(c, true); err != nil {
+	b.Done = true
+	if err := read(); err != nil {
 		return err
 	}
 	return c.End()

@@ -28,21 +28,24 @@ func TestBody(t *testing.T) {
 		read := func() error {
 			c.Reset([]byte(frame))
 			var topic []byte
-			body := Body{Read: func() error {
+			var body Body
+			data := func() error {
 				got = fmt.Sprint(string(topic), " ", c.Int64())
 				return c.Err()
-			}}
+			}
 			for c.Object(); c.Key(); {
 				switch string(c.KeyBytes()) {
 				case "topic":
 					topic = c.Str()
 				case "data":
-					if err := body.Due(&c, topic != nil); err != nil {
-						return err
+					if body.Due(&c, topic != nil) {
+						if err := data(); err != nil {
+							return err
+						}
 					}
 				}
 			}
-			err := body.End(&c, topic != nil)
+			err := body.End(&c, topic != nil, data)
 			if err == nil && body.Done != (got != "") {
 				err = fmt.Errorf("done is %v", body.Done)
 			}
@@ -60,13 +63,13 @@ func TestBody(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() {
 		c.Reset(frame)
 		sum := int64(0)
-		body := Body{Read: func() error { sum += c.Int64(); return nil }}
+		var body Body
 		for c.Object(); c.Key(); {
-			if string(c.KeyBytes()) == "data" && body.Due(&c, false) != nil {
-				t.Fatal("data that waits gives an error")
+			if string(c.KeyBytes()) == "data" && body.Due(&c, false) {
+				t.Fatal("data that waits is due")
 			}
 		}
-		if err := body.End(&c, true); err != nil || sum != 7 {
+		if err := body.End(&c, true, func() error { sum += c.Int64(); return nil }); err != nil || sum != 7 {
 			t.Fatal(sum, err)
 		}
 	}); n != 0 {
@@ -140,7 +143,7 @@ func TestEach(t *testing.T) {
 	for text, want := range map[string]int64{`{"a":1,"b":2}`: 3, `[{"a":1},{"a":2},{}]`: 3, `[]`: 0, `7`: -1, `[7]`: -1, `[{"a":1},null]`: -1, `[{"a":1}`: -1} {
 		d := &counter{}
 		d.c.Reset([]byte(text))
-		err := Each(&d.c, d, nil, (*counter).add)
+		err := EachOrOne(&d.c, d, nil, (*counter).add)
 		if end := d.c.End(); err == nil {
 			err = end
 		}
@@ -158,18 +161,8 @@ func TestEach(t *testing.T) {
 	}
 }
 
-func TestLevelMembers(t *testing.T) {
-	m := LevelMembers{Price: "px", Amount: "sz", Lack: "nothing to trade"}
-	var c jsonscan.Cursor
-	c.Reset([]byte(`[{"px":"1.50","n":3,"sz":2},{"sz":"0","px":4}]`))
-	ls := m.Levels(&c, nil)
-	if err := c.End(); err != nil || fmt.Sprint(ls) != "[{1.5 2} {4 0}]" {
-		t.Errorf("%v, %v", ls, err)
-	}
-	c.Reset([]byte(`[{"px":"1.50"}]`))
-	if m.Levels(&c, nil); c.End() == nil || !strings.Contains(c.Err().Error(), m.Lack) {
-		t.Errorf("a level without sz: %v", c.Err())
-	}
+func TestBest(t *testing.T) {
+	ls := []market.Level{{Price: market.NewDecimal(1, 0), Amount: market.NewDecimal(2, 0)}}
 	var b market.BBO
 	if Best(&b, ls, nil); b.BidPrice != ls[0].Price || b.BidAmount != ls[0].Amount || !b.AskPrice.IsNull() {
 		t.Errorf("%+v", b)

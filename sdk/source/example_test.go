@@ -68,18 +68,21 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	c := &d.c
 	c.Reset(frame)
 	d.topic = nil
-	body := source.Body{Read: func() error { return source.Each(c, d, out, (*decoder).trade) }}
+	var body source.Body
+	read := func() error { return source.Each(c, d, out, (*decoder).trade) }
 	for c.Object(); c.Key(); {
 		switch string(c.KeyBytes()) {
 		case "topic":
 			d.topic = c.Str()
 		case "data":
-			if err := body.Due(c, d.topic != nil); err != nil {
-				return err
+			if body.Due(c, d.topic != nil) {
+				if err := read(); err != nil {
+					return err
+				}
 			}
 		}
 	}
-	err := body.End(c, d.topic != nil) // the frame is cut short, or the venue changed something
+	err := body.End(c, d.topic != nil, read) // the frame is cut short, or the venue changed something
 	if err == nil && !body.Done {
 		err = errors.New("no topic's data")
 	}

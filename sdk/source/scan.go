@@ -212,45 +212,6 @@ func level(c *jsonscan.Cursor) (l market.Level) {
 	return l
 }
 
-// LevelMembers says how levels are told that are sent as objects, like
-// {"px":"105055.0","sz":"3.03622"}.
-type LevelMembers struct {
-	Price, Amount string // the members
-	Lack          string // what is wrong where one of them is missing
-}
-
-// Levels appends book levels.
-func (m *LevelMembers) Levels(c *jsonscan.Cursor, ls []market.Level) []market.Level {
-	c.Array()
-	for c.Elem() {
-		if len(ls) >= market.MaxLevels {
-			c.Fail("more levels than a book record holds")
-			break
-		}
-		ls = append(ls, m.Level(c))
-	}
-	return ls
-}
-
-// Level reads one.
-func (m *LevelMembers) Level(c *jsonscan.Cursor) (l market.Level) {
-	c.Object()
-	for c.Key() {
-		switch string(c.KeyBytes()) {
-		case m.Price:
-			l.Price = Decimal(c)
-		case m.Amount:
-			l.Amount = Decimal(c)
-		default:
-			c.Skip()
-		}
-	}
-	if l.Price.IsNull() || l.Amount.IsNull() {
-		c.Fail(m.Lack)
-	}
-	return l
-}
-
 // Best gives a best bid and offer the first levels of a book; a side may be empty.
 func Best(t *market.BBO, bids, asks []market.Level) {
 	if len(bids) > 0 {
@@ -261,28 +222,30 @@ func Best(t *market.BBO, bids, asks []market.Level) {
 	}
 }
 
-// Each decodes the object that is due, or each of a list: one reads its members.
+// Each decodes the objects of the list that is due: one reads the members.
 func Each[D any](c *jsonscan.Cursor, d *D, out *Out, one func(*D, *Out) error) error {
-	if c.Kind() == jsonscan.KindObject {
-		return member(c, d, out, one)
-	}
 	c.Array()
 	for c.Elem() {
-		if err := member(c, d, out, one); err != nil {
+		depth := c.Depth()
+		c.Object()
+		if err := one(d, out); err != nil {
 			return err
+		}
+		if c.Depth() != depth && c.Err() == nil {
+			return fmt.Errorf("at byte %d: an object that ends early", c.Offset())
 		}
 	}
 	return c.Err()
 }
 
-func member[D any](c *jsonscan.Cursor, d *D, out *Out, one func(*D, *Out) error) error {
-	depth := c.Depth()
+// EachOrOne is Each where one object may stand in the list's place.
+func EachOrOne[D any](c *jsonscan.Cursor, d *D, out *Out, one func(*D, *Out) error) error {
+	if c.Kind() != jsonscan.KindObject {
+		return Each(c, d, out, one)
+	}
 	c.Object()
 	if err := one(d, out); err != nil {
 		return err
-	}
-	if c.Depth() != depth && c.Err() == nil {
-		return fmt.Errorf("at byte %d: an object that ends early", c.Offset())
 	}
 	return c.Err()
 }

@@ -63,7 +63,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	c.Object()
 	start := c.Mark()
 	*m = message{ts: sent(frame)}
-	body := source.Body{Read: func() error { return d.data(out) }}
+	var body source.Body
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "arg":
@@ -73,15 +73,17 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		case "ts":
 			m.ts = source.Millis(c)
 		case "data":
-			if err := body.Due(c, m.action != nil && m.channel != nil && (m.ts != 0 || !m.timed())); err != nil {
-				return err
+			if body.Due(c, m.action != nil && m.channel != nil && (m.ts != 0 || !m.timed())) {
+				if err := d.data(out); err != nil {
+					return err
+				}
 			}
 		case "event", "op":
 			c.Seek(start)
 			return d.event(out)
 		}
 	}
-	err := body.End(c, m.channel != nil)
+	err := body.End(c, m.channel != nil, func() error { return d.data(out) })
 	if err == nil && !body.Done {
 		err = fmt.Errorf("neither a channel's data nor an event")
 	}
@@ -204,7 +206,7 @@ func (d *decoder) data(out *source.Out) error {
 func (d *decoder) list(out *source.Out, one func(*decoder, *source.Out) error) error {
 	c := &d.c
 	if c.Kind() == jsonscan.KindObject {
-		return source.Each(c, d, out, one)
+		return source.EachOrOne(c, d, out, one)
 	}
 	c.Array()
 	for c.Elem() {
@@ -212,7 +214,7 @@ func (d *decoder) list(out *source.Out, one func(*decoder, *source.Out) error) e
 		if c.Kind() == jsonscan.KindArray {
 			err = d.tradeV1(out)
 		} else {
-			err = source.Each(c, d, out, one)
+			err = source.EachOrOne(c, d, out, one)
 		}
 		if err != nil {
 			return err

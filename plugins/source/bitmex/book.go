@@ -76,8 +76,9 @@ func (d *decoder) begin(symbol []byte, out *source.Out) {
 	m := &d.m
 	m.book, m.books = symbol, m.books+1
 	d.bids, d.asks = d.bids[:0], d.asks[:0]
-	d.b = source.NewBook(market.KindBookDelta)
-	if d.b.Depth, d.b.Instrument = m.depth, d.id(symbol, out); m.action == whole {
+	d.b = market.Book{Header: source.Header(market.ChannelBook), Depth: m.depth, FirstSeq: market.None, Checksum: market.None}
+	d.b.Instrument = d.id(symbol, out)
+	if d.b.Kind = market.KindBookDelta; m.action == whole {
 		d.b.Kind = market.KindBookSnapshot
 		*d.step(d.b.Instrument) = step{}
 	}

@@ -151,7 +151,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	c.Reset(frame)
 	c.Object()
 	var name []byte
-	body := source.Body{Read: func() error { return d.data(out) }}
+	var body source.Body
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "table":
@@ -167,8 +167,10 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 				}
 			}
 		case "data":
-			if err := body.Due(c, m.table != tableNone && m.action != actionNone); err != nil {
-				return err
+			if body.Due(c, m.table != tableNone && m.action != actionNone) {
+				if err := d.data(out); err != nil {
+					return err
+				}
 			}
 		case "success", "error", "info", "status":
 			c.Reset(frame)
@@ -178,7 +180,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		}
 	}
 	known := m.table != tableNone && m.action != actionNone
-	if err := body.End(c, known); err != nil {
+	if err := body.End(c, known, func() error { return d.data(out) }); err != nil {
 		return err
 	}
 	switch {

@@ -126,7 +126,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	c.Reset(frame)
 	c.Object()
 	start := c.Mark()
-	body := source.Body{Read: func() error { return d.data(out) }}
+	var body source.Body
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "topic":
@@ -138,8 +138,10 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		case "ts":
 			m.ts = source.Millis(c)
 		case "data":
-			if err := body.Due(c, m.what != topicNone); err != nil {
-				return err
+			if body.Due(c, m.what != topicNone) {
+				if err := d.data(out); err != nil {
+					return err
+				}
 			}
 		case "success", "op", "req_id", "ret_msg", "conn_id":
 			c.Seek(start)
@@ -148,7 +150,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 			c.Skip()
 		}
 	}
-	if err := body.End(c, m.what != topicNone); err != nil {
+	if err := body.End(c, m.what != topicNone, func() error { return d.data(out) }); err != nil {
 		return err
 	}
 	if !body.Done {

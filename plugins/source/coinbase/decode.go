@@ -62,12 +62,13 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	start := c.Mark()
 	*m = message{seq: market.None, ts: market.None}
 	first := true
-	events := source.Body{Read: func() error {
+	var events source.Body
+	read := func() error {
 		if m.seq != market.None {
 			out.Sequence(m.seq)
 		}
 		return d.events(out)
-	}}
+	}
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "channel":
@@ -77,8 +78,10 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		case "sequence_num":
 			m.seq = c.Int64()
 		case "events":
-			if err := events.Due(c, m.channel != nil && m.seq != market.None && m.ts != market.None); err != nil {
-				return err
+			if events.Due(c, m.channel != nil && m.seq != market.None && m.ts != market.None) {
+				if err := read(); err != nil {
+					return err
+				}
 			}
 		case "type":
 			kind := c.Str()
@@ -91,7 +94,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		}
 		first = false
 	}
-	err := events.End(c, m.channel != nil)
+	err := events.End(c, m.channel != nil, read)
 	if err == nil && !events.Done {
 		err = fmt.Errorf("neither a channel's events nor a type")
 	}

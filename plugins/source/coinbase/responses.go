@@ -78,7 +78,7 @@ func (d *decoder) member(name string, out *source.Out, one func(*decoder, *sourc
 			continue
 		}
 		have = true
-		if err := source.Each(c, d, out, one); err != nil {
+		if err := source.EachOrOne(c, d, out, one); err != nil {
 			return err
 		}
 	}
@@ -124,14 +124,31 @@ func (d *decoder) side(ls []market.Level) []market.Level {
 	c := &d.c
 	start := c.Mark()
 	c.Array()
-	objects := c.Elem() && c.Kind() == jsonscan.KindObject
-	if c.Seek(start); objects {
-		return level.Levels(c, ls)
+	if !c.Elem() || c.Kind() != jsonscan.KindObject {
+		c.Seek(start)
+		return source.Levels(c, ls)
 	}
-	return source.Levels(c, ls)
+	for more := true; more; more = c.Elem() {
+		var l market.Level
+		c.Object()
+		for c.Key() {
+			switch string(c.KeyBytes()) {
+			case "price":
+				l.Price = source.Decimal(c)
+			case "size":
+				l.Amount = source.Decimal(c)
+			default:
+				c.Skip()
+			}
+		}
+		if l.Price.IsNull() || l.Amount.IsNull() || len(ls) >= market.MaxLevels {
+			c.Fail("a level without price or size, or more than a book record holds")
+			return ls
+		}
+		ls = append(ls, l)
+	}
+	return ls
 }
-
-var level = source.LevelMembers{Price: "price", Amount: "size", Lack: "a level without price or size"}
 
 // pastTrades decodes {"trades":[…],…} or [{…},…].
 func (d *decoder) pastTrades(out *source.Out) error {

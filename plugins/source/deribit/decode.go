@@ -55,7 +55,7 @@ func (d *decoder) frame(out *source.Out) error {
 	var id, code, reason, kind []byte
 	var result jsonscan.Mark
 	answered := false
-	body := source.Body{Read: func() error { return d.data(out) }}
+	var body source.Body
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "params":
@@ -65,8 +65,10 @@ func (d *decoder) frame(out *source.Out) error {
 				case "channel":
 					d.channel = c.Str()
 				case "data":
-					if err := body.Due(c, d.channel != nil); err != nil {
-						return err
+					if body.Due(c, d.channel != nil) {
+						if err := d.data(out); err != nil {
+							return err
+						}
 					}
 				case "type":
 					kind = c.Str()
@@ -84,7 +86,7 @@ func (d *decoder) frame(out *source.Out) error {
 			c.Skip()
 		}
 	}
-	if err := body.End(c, d.channel != nil); err != nil {
+	if err := body.End(c, d.channel != nil, func() error { return d.data(out) }); err != nil {
 		return err
 	}
 	switch {

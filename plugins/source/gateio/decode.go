@@ -142,7 +142,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	var name, event, token []byte
 	var failed, payload jsonscan.Mark
 	refused := false
-	result := source.Body{Read: func() error { return d.data(out) }}
+	var result source.Body
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "time":
@@ -171,8 +171,10 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		case "result":
 			// Order book V2 has its own time, and nothing but the channel before it.
 			known := m.what != topicNone && (m.what == isBookV2 || m.at != 0 && isData(event))
-			if err := result.Due(c, known && (event == nil || isData(event))); err != nil {
-				return err
+			if result.Due(c, known && (event == nil || isData(event))) {
+				if err := d.data(out); err != nil {
+					return err
+				}
 			}
 		case "method":
 			c.Seek(start)
@@ -181,7 +183,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 			c.Skip()
 		}
 	}
-	if err := result.End(c, m.family != familyNone && m.what != topicNone && isData(event) && !refused); err != nil {
+	if err := result.End(c, m.family != familyNone && m.what != topicNone && isData(event) && !refused, func() error { return d.data(out) }); err != nil {
 		return err
 	}
 	switch {
@@ -227,7 +229,7 @@ func (d *decoder) data(out *source.Out) error {
 	case isSystem:
 		one = (*decoder).system
 	}
-	return source.Each(&d.c, d, out, one)
+	return source.EachOrOne(&d.c, d, out, one)
 }
 
 // moment reads a time in seconds or milliseconds, which have decimals at times,
@@ -353,8 +355,8 @@ func unsigned(size market.Decimal) (market.Decimal, market.Side) {
 func (d *decoder) book(*source.Out) error {
 	c := &d.c
 	b := &d.b
-	*b = source.NewBook(market.KindBookDelta)
-	b.Origin = d.m.origin
+	*b = market.Book{Header: d.header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b.Kind = market.KindBookDelta
 	d.bids, d.asks = d.bids[:0], d.asks[:0]
 	symbol, first := d.m.symbol, market.None
 	for c.Key() {
@@ -447,10 +449,32 @@ func (d *decoder) levels(ls []market.Level) []market.Level {
 	if !d.m.objects {
 		return source.Levels(c, ls)
 	}
-	return level.Levels(c, ls)
+	c.Array()
+	for c.Elem() {
+		var l market.Level
+		c.Object()
+		for c.Key() {
+			switch c.Key1() {
+			case 'p':
+				l.Price = source.Decimal(c)
+			case 's':
+				l.Amount = source.Decimal(c)
+			default:
+				c.Skip()
+			}
+		}
+		if l.Price.IsNull() || l.Amount.IsNull() {
+			c.Fail("a level without price or amount")
+			break
+		}
+		if len(ls) >= market.MaxLevels {
+			c.Fail("more levels than a book record holds")
+			break
+		}
+		ls = append(ls, l)
+	}
+	return ls
 }
-
-var level = source.LevelMembers{Price: "p", Amount: "s", Lack: "a level without price or amount"}
 
 // bbo decodes a best bid and offer; a side may be empty.
 func (d *decoder) bbo(out *source.Out) error {

@@ -147,7 +147,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	c.Reset(frame)
 	c.Object()
 	var a answer
-	body := source.Body{Read: func() error { return d.data(out) }}
+	var body source.Body
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "ch", "topic":
@@ -155,8 +155,10 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		case "ts":
 			m.sent = source.Millis(c)
 		case "tick", "data":
-			if err := body.Due(c, m.what != topicNone && (m.sent != market.None || m.what.held())); err != nil {
-				return err
+			if body.Due(c, m.what != topicNone && (m.sent != market.None || m.what.held())) {
+				if err := d.data(out); err != nil {
+					return err
+				}
 			}
 		case "rep":
 			m.name(c.Str())
@@ -182,7 +184,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		}
 	}
 	answers := a.verb != "" || len(a.code) > 0
-	if err := body.End(c, m.what != topicNone && !answers); err != nil {
+	if err := body.End(c, m.what != topicNone && !answers, func() error { return d.data(out) }); err != nil {
 		return err
 	}
 	switch {
@@ -201,23 +203,23 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 func (d *decoder) data(out *source.Out) error {
 	switch d.m.what {
 	case isTrades:
-		return source.Each(&d.c, d, out, (*decoder).tradeList)
+		return source.EachOrOne(&d.c, d, out, (*decoder).tradeList)
 	case isMBP, isMBPWhole, isHighFrequency, isDepth:
-		return source.Each(&d.c, d, out, (*decoder).book)
+		return source.EachOrOne(&d.c, d, out, (*decoder).book)
 	case isBBO:
-		return source.Each(&d.c, d, out, (*decoder).bbo)
+		return source.EachOrOne(&d.c, d, out, (*decoder).bbo)
 	case isTicker:
-		return source.Each(&d.c, d, out, (*decoder).ticker)
+		return source.EachOrOne(&d.c, d, out, (*decoder).ticker)
 	case isCandles:
-		return source.Each(&d.c, d, out, (*decoder).candle)
+		return source.EachOrOne(&d.c, d, out, (*decoder).candle)
 	case isMark, isIndex:
-		return source.Each(&d.c, d, out, (*decoder).price)
+		return source.EachOrOne(&d.c, d, out, (*decoder).price)
 	case isBasis:
-		return source.Each(&d.c, d, out, (*decoder).basis)
+		return source.EachOrOne(&d.c, d, out, (*decoder).basis)
 	case isFunding:
-		return source.Each(&d.c, d, out, (*decoder).funding)
+		return source.EachOrOne(&d.c, d, out, (*decoder).funding)
 	default:
-		return source.Each(&d.c, d, out, (*decoder).liquidation)
+		return source.EachOrOne(&d.c, d, out, (*decoder).liquidation)
 	}
 }
 
@@ -320,8 +322,8 @@ func (d *decoder) trade() error {
 func (d *decoder) book(*source.Out) error {
 	c, m := &d.c, &d.m
 	b := &d.b
-	*b = source.NewBook(market.KindBookSnapshot)
-	b.Origin = m.origin
+	*b = market.Book{Header: d.header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b.Kind = market.KindBookSnapshot
 	d.bids, d.asks = d.bids[:0], d.asks[:0]
 	update := false
 	for c.Key() {

@@ -67,28 +67,28 @@ func (d *decoder) answerOf(address []byte, out *source.Out) error {
 	}
 	switch string(last) {
 	case "symbols", "market-symbols", "contract_info":
-		return source.Each(&d.c, d, out, (*decoder).listing)
+		return source.EachOrOne(&d.c, d, out, (*decoder).listing)
 	case "open_interest":
-		return source.Each(&d.c, d, out, (*decoder).openInterest)
+		return source.EachOrOne(&d.c, d, out, (*decoder).openInterest)
 	case "elite_account_ratio", "elite_position_ratio":
 		m.arg = []byte("top_accounts")
 		if string(last) == "elite_position_ratio" {
 			m.arg = []byte("top_positions")
 		}
-		return source.Each(&d.c, d, out, (*decoder).ratios)
+		return source.EachOrOne(&d.c, d, out, (*decoder).ratios)
 	case "funding_rate", "batch_funding_rate":
 		m.sent = market.None // it isn't the rate's
-		return source.Each(&d.c, d, out, (*decoder).funding)
+		return source.EachOrOne(&d.c, d, out, (*decoder).funding)
 	case "bbo":
-		return source.Each(&d.c, d, out, (*decoder).bbo)
+		return source.EachOrOne(&d.c, d, out, (*decoder).bbo)
 	case "tickers":
 		m.market = market.MarketSpot
-		return source.Each(&d.c, d, out, (*decoder).ticker)
+		return source.EachOrOne(&d.c, d, out, (*decoder).ticker)
 	case "batch_merged":
 		if m.market = market.MarketInverse; bytes.Contains(path, []byte("/linear-")) {
 			m.market = market.MarketLinear
 		}
-		return source.Each(&d.c, d, out, (*decoder).ticker)
+		return source.EachOrOne(&d.c, d, out, (*decoder).ticker)
 	case "trade":
 		m.origin = market.OriginBackfill
 	case "kline":

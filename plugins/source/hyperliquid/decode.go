@@ -98,7 +98,7 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 func (d *decoder) frame(in *source.Input, out *source.Out) error {
 	c := &d.c
 	what := topicNone
-	body := source.Body{Read: func() error { return d.data(what, in, out) }}
+	var body source.Body
 	c.Object()
 	for c.Key() {
 		switch string(c.KeyBytes()) {
@@ -108,14 +108,16 @@ func (d *decoder) frame(in *source.Input, out *source.Out) error {
 				return fmt.Errorf("unknown channel %.40q", name)
 			}
 		case "data":
-			if err := body.Due(c, what != topicNone); err != nil {
-				return err
+			if body.Due(c, what != topicNone) {
+				if err := d.data(what, in, out); err != nil {
+					return err
+				}
 			}
 		default:
 			c.Skip()
 		}
 	}
-	if err := body.End(c, what != topicNone && what != isPong); err != nil {
+	if err := body.End(c, what != topicNone && what != isPong, func() error { return d.data(what, in, out) }); err != nil {
 		return err
 	}
 	if what == isPong {
@@ -231,9 +233,9 @@ func (d *decoder) book(out *source.Out) error {
 			for ; c.Elem(); sides++ {
 				switch sides {
 				case 0:
-					d.bids = level.Levels(c, d.bids[:0])
+					d.bids = levels(c, d.bids[:0])
 				case 1:
-					d.asks = level.Levels(c, d.asks[:0])
+					d.asks = levels(c, d.asks[:0])
 				}
 			}
 		default:
@@ -249,7 +251,37 @@ func (d *decoder) book(out *source.Out) error {
 	return nil
 }
 
-var level = source.LevelMembers{Price: "px", Amount: "sz", Lack: "a level without px or sz"}
+// levels appends those of a side, which is due.
+func levels(c *jsonscan.Cursor, ls []market.Level) []market.Level {
+	c.Array()
+	for c.Elem() {
+		if len(ls) >= market.MaxLevels {
+			c.Fail("more levels than a book record holds")
+			break
+		}
+		ls = append(ls, level(c))
+	}
+	return ls
+}
+
+// level reads {"px":"105055.0","sz":"3.03622","n":5}.
+func level(c *jsonscan.Cursor) (l market.Level) {
+	c.Object()
+	for c.Key() {
+		switch string(c.KeyBytes()) {
+		case "px":
+			l.Price = source.Decimal(c)
+		case "sz":
+			l.Amount = source.Decimal(c)
+		default: // n: how many orders
+			c.Skip()
+		}
+	}
+	if l.Price.IsNull() || l.Amount.IsNull() {
+		c.Fail("a level without px or sz")
+	}
+	return l
+}
 
 // bbo decodes {"coin":…,"time":…,"bbo":[bid,ask]}; a side without orders is null.
 func (d *decoder) bbo(out *source.Out) error {
@@ -270,7 +302,7 @@ func (d *decoder) bbo(out *source.Out) error {
 				if c.Null() {
 					continue
 				}
-				l := level.Level(c)
+				l := level(c)
 				if sides == 0 {
 					t.BidPrice, t.BidAmount = l.Price, l.Amount
 				} else {

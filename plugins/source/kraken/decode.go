@@ -74,7 +74,7 @@ func (d *decoder) frame(out *source.Out) error {
 	start := c.Mark()
 	m := &d.message
 	var typ []byte
-	body := source.Body{Read: func() error { return d.data(out) }}
+	var body source.Body
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "channel":
@@ -85,8 +85,10 @@ func (d *decoder) frame(out *source.Out) error {
 		case "timestamp":
 			m.sent = source.Time(c)
 		case "data":
-			if err := body.Due(c, m.channel != nil && typ != nil && (m.sent != market.None || string(m.channel) != "ohlc")); err != nil {
-				return err
+			if body.Due(c, m.channel != nil && typ != nil && (m.sent != market.None || string(m.channel) != "ohlc")) {
+				if err := d.data(out); err != nil {
+					return err
+				}
 			}
 		case "method", "success", "error":
 			c.Seek(start)
@@ -96,7 +98,7 @@ func (d *decoder) frame(out *source.Out) error {
 			return d.event(out)
 		}
 	}
-	if err := body.End(c, m.channel != nil); err != nil {
+	if err := body.End(c, m.channel != nil, func() error { return d.data(out) }); err != nil {
 		return err
 	}
 	switch {
@@ -145,10 +147,10 @@ func (d *decoder) book(out *source.Out) error {
 		case "symbol":
 			symbol = c.Str()
 		case "bids":
-			d.bids = level.Levels(c, d.bids[:0])
+			d.bids = levels(c, d.bids[:0])
 			sides |= 1
 		case "asks":
-			d.asks = level.Levels(c, d.asks[:0])
+			d.asks = levels(c, d.asks[:0])
 			sides |= 2
 		case "checksum":
 			b.Checksum = c.Int64()
@@ -171,7 +173,28 @@ func (d *decoder) book(out *source.Out) error {
 	return nil
 }
 
-var level = source.LevelMembers{Price: "price", Amount: "qty", Lack: "a level without price or qty, or more levels than a record holds"}
+// levels appends levels sent as [{"price":…,"qty":…}, …].
+func levels(c *jsonscan.Cursor, ls []market.Level) []market.Level {
+	c.Array()
+	for c.Elem() {
+		var l market.Level
+		c.Object()
+		for c.Key() {
+			switch string(c.KeyBytes()) {
+			case "price":
+				l.Price = source.Decimal(c)
+			case "qty":
+				l.Amount = source.Decimal(c)
+			}
+		}
+		if l.Price.IsNull() || l.Amount.IsNull() || len(ls) >= market.MaxLevels {
+			c.Fail("a level without price or qty, or more levels than a record holds")
+			break
+		}
+		ls = append(ls, l)
+	}
+	return ls
+}
 
 func (d *decoder) trade(out *source.Out) error {
 	c := &d.c

@@ -153,10 +153,10 @@ func (d *contractDecoder) snapshot(out *source.Out) error {
 		case "timestamp":
 			ts = source.Millis(c)
 		case "bids":
-			d.bids = level.Levels(c, d.bids[:0])
+			d.bids = levels(c, d.bids[:0])
 			sides |= 1
 		case "asks":
-			d.asks = level.Levels(c, d.asks[:0])
+			d.asks = levels(c, d.asks[:0])
 			sides |= 2
 		default:
 			c.Skip()

@@ -90,7 +90,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	c.Reset(frame)
 	c.Object()
 	start := c.Mark()
-	body := source.Body{Read: func() error { return d.data(out) }}
+	var body source.Body
 	for c.Key() {
 		switch c.Key1() {
 		case 'T':
@@ -117,8 +117,10 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 				c.Seek(start)
 				return d.answer(out)
 			}
-			if err := body.Due(c, m.what != topicNone && (m.what != oldBest || m.subject != nil) && (m.what != proBook || m.kind != nil)); err != nil {
-				return err
+			if body.Due(c, m.what != topicNone && (m.what != oldBest || m.subject != nil) && (m.what != proBook || m.kind != nil)) {
+				if err := d.data(out); err != nil {
+					return err
+				}
 			}
 		case "type":
 			if string(c.Str()) == "message" {
@@ -132,7 +134,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 			c.Skip()
 		}
 	}
-	err := body.End(c, m.what != topicNone)
+	err := body.End(c, m.what != topicNone, func() error { return d.data(out) })
 	if err == nil && !body.Done {
 		err = fmt.Errorf("neither a topic's data nor an answer")
 	}

@@ -65,7 +65,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	c.Object()
 	start := c.Mark()
 	*m = message{}
-	body := source.Body{Read: func() error { return d.data(out) }}
+	var body source.Body
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "arg":
@@ -73,8 +73,10 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		case "action":
 			m.action = c.Str()
 		case "data":
-			if err := body.Due(c, m.channel != nil && (m.action != nil || !incremental(m.channel))); err != nil {
-				return err
+			if body.Due(c, m.channel != nil && (m.action != nil || !incremental(m.channel))) {
+				if err := d.data(out); err != nil {
+					return err
+				}
 			}
 		case "event":
 			c.Seek(start)
@@ -84,7 +86,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 			return d.table(out)
 		}
 	}
-	err := body.End(c, m.channel != nil)
+	err := body.End(c, m.channel != nil, func() error { return d.data(out) })
 	if err == nil && !body.Done {
 		err = fmt.Errorf("neither a channel's data nor an event")
 	}
