@@ -46,6 +46,9 @@ func pluginMain(kind, name string) int {
 	if f := hostile[name]; f != nil {
 		return f()
 	}
+	if name == "probe" {
+		return serve.Sink(&probeSink{})
+	}
 	if kind == "sink" {
 		return serve.Sink(&fileSink{})
 	}

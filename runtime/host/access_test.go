@@ -1,0 +1,73 @@
+package host
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/marketprism/marketprism/sdk/fault"
+	"github.com/marketprism/marketprism/sdk/schema"
+)
+
+func TestAccessBelow(t *testing.T) {
+	dir := func(p string) Path { return Path{Path: p, Target: schema.Directory} }
+	file := func(p string) Path { return Path{Path: p, Target: schema.File} }
+	for _, c := range []struct{ given, want []Path }{
+		{nil, nil},
+		{[]Path{dir("lake"), dir("/a/../b/")}, []Path{dir("/work/lake"), dir("/b")}},
+		{[]Path{dir("lake/tmp"), dir("lake"), file("lake/x"), dir("./lake"), dir("lake2")}, []Path{dir("/work/lake"), dir("/work/lake2")}},
+		{[]Path{dir("/"), dir("lake"), file("/etc/x")}, []Path{dir("/")}},
+		{[]Path{file("x"), file("x"), file("x/y")}, []Path{file("/work/x"), file("/work/x/y")}},
+		{[]Path{dir(".")}, []Path{dir("/work")}},
+	} {
+		given := append([]Path(nil), c.given...)
+		if a := (Access{Writes: c.given, Connect: true}).below("/work"); !reflect.DeepEqual(a.Writes, c.want) || !a.Connect {
+			t.Errorf("%+v gives %+v", c.given, a)
+		}
+		if !reflect.DeepEqual(c.given, given) {
+			t.Errorf("%+v was changed to %+v", given, c.given)
+		}
+	}
+}
+
+func TestAccessPrepare(t *testing.T) {
+	root := t.TempDir()
+	at := func(parts ...string) string { return filepath.Join(append([]string{root}, parts...)...) }
+	a := &Access{Writes: []Path{{"path", at("a", "b"), schema.Directory}, {"file", at("f"), schema.File}}}
+	for range 2 { // what is there stays
+		if err := a.prepare(); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(at("f")); err != nil || len(b) != 0 && string(b) != "kept" {
+			t.Errorf("file: %q, %v", b, err)
+		}
+		if err := os.WriteFile(at("f"), []byte("kept"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st, err := os.Stat(at("a", "b")); err != nil || !st.IsDir() {
+		t.Error(err)
+	}
+	for _, p := range []Path{{"path", at("f", "x"), schema.Directory}, {"path", at("f"), schema.Directory}, {"file", at("a"), schema.File}, {"file", at("no", "f"), schema.File}} {
+		err := (&Access{Writes: []Path{p}}).prepare()
+		if fault.Of(err) != fault.Stop || !strings.Contains(err.Error(), p.Attribute+": what the sink writes can't be made") || !strings.Contains(err.Error(), root) {
+			t.Errorf("%+v: %v", p, err)
+		}
+	}
+}
+
+func TestAccessSays(t *testing.T) {
+	lake, file := Path{"path", "/lake", schema.Directory}, Path{"log", "/l", schema.File}
+	for want, a := range map[string]Access{
+		"it may write nothing, and may not use TCP": {},
+		"it may write nothing":                      {Connect: true, Listen: true},
+		"it may write below /lake (path), /l (log) and nothing else, and may not listen on TCP": {Writes: []Path{lake, file}, Connect: true},
+		"it may write below /lake (path) and nothing else, and may not open TCP connections":    {Writes: []Path{lake}, Listen: true},
+	} {
+		if a.String() != want {
+			t.Errorf("%q, not %q", a.String(), want)
+		}
+	}
+}
