@@ -141,5 +141,5 @@ func (a *Access) denied(text string) bool {
 const hintHead = "; the plugin is confined to what its manifest declares: "
 
 func (a *Access) hint() string {
-	return hintHead + a.String() + ". If that is in the way, name the path in an attribute that is listed here, or have the plugin declare more (schema.Attribute.Writes, sink.Access)"
+	return hintHead + a.String() + ". If that is in the way, give the path itself, not a link below another one, in such an attribute, or have the plugin declare more (schema.Attribute.Writes, sink.Access)"
 }
