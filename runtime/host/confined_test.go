@@ -13,8 +13,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 
 	"github.com/marketprism/marketprism/runtime/host"
 	"github.com/marketprism/marketprism/runtime/journal"
@@ -79,13 +81,47 @@ func (s *probeSink) try(do string) error {
 		}
 		return c.Close()
 	case "listen":
-		c := net.ListenConfig{}
-		c.SetMultipathTCP(false)
-		l, err := c.Listen(context.Background(), "tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", "127.0.0.1:0") // over multipath TCP, where the kernel has it
 		if err != nil {
 			return err
 		}
 		return l.Close()
+	case "multipath":
+		d := net.Dialer{}
+		d.SetMultipathTCP(true)
+		c, err := d.Dial("tcp", arg(1))
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	case "fastopen":
+		to, err := net.ResolveTCPAddr("tcp4", arg(1))
+		if err != nil {
+			return err
+		}
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return unix.Sendto(fd, []byte("x"), unix.MSG_FASTOPEN, &unix.SockaddrInet4{Port: to.Port, Addr: [4]byte(to.IP.To4())})
+	case "socket":
+		var domain, protocol int
+		if _, err := fmt.Sscan(arg(1)+" "+arg(2), &domain, &protocol); err != nil {
+			return err
+		}
+		fd, err := unix.Socket(domain, unix.SOCK_STREAM, protocol)
+		if err != nil {
+			return err
+		}
+		return unix.Close(fd)
+	case "ring":
+		var params [120]byte
+		fd, _, e := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&params)), 0)
+		if e != 0 {
+			return e
+		}
+		return unix.Close(int(fd))
 	case "signal":
 		return syscall.Kill(pid, 0)
 	case "print":
@@ -115,6 +151,14 @@ func landlock(t *testing.T, version int) {
 	t.Helper()
 	if v := host.LandlockVersion(); v < version {
 		t.Skipf("this kernel has version %d of Landlock (0: none), the test needs %d", v, version)
+	}
+}
+
+// filters skips a test where the kernel has no filters of system calls.
+func filters(t *testing.T) {
+	t.Helper()
+	if b, err := os.ReadFile("/proc/self/status"); err != nil || !strings.Contains(string(b), "Seccomp_filters:") {
+		t.Skip("this kernel has no seccomp filters")
 	}
 }
 
@@ -232,6 +276,7 @@ func TestSinkFollowsItsSettings(t *testing.T) {
 // TestSinkTCP: a sink connects and listens if it declares that.
 func TestSinkTCP(t *testing.T) {
 	landlock(t, 4)
+	filters(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -243,7 +288,7 @@ func TestSinkTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer u.Close()
-	dial, udp, unix := "dial tcp "+l.Addr().String(), "dial udp "+l.Addr().String(), "dial unix "+at
+	addr := l.Addr().String()
 	for _, c := range []struct {
 		name         string
 		access       host.Access
@@ -257,8 +302,37 @@ func TestSinkTCP(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			probe(t, host.SinkSpec{Spec: host.Spec{Access: c.access}, WorkDir: t.TempDir()}, testOptions(io.Discard),
-				[2]string{dial, c.dial}, [2]string{"listen", c.listen}, [2]string{udp, works}, [2]string{unix, works})
+				[2]string{"dial tcp " + addr, c.dial}, [2]string{"multipath " + addr, c.dial}, [2]string{"listen", c.listen},
+				[2]string{"dial udp " + addr, works}, [2]string{"dial unix " + at, works})
 		})
+	}
+}
+
+// TestSinkSockets: what would pass Landlock's rules for TCP by isn't there for a
+// sink without TCP.
+func TestSinkSockets(t *testing.T) {
+	landlock(t, 4)
+	filters(t)
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	const mptcp, smc = unix.IPPROTO_MPTCP, unix.AF_SMC
+	other := fmt.Sprintf("socket %d 0", unix.AF_VSOCK)
+	for _, c := range []struct {
+		access              host.Access
+		fast, way, way2, io string
+	}{
+		{host.Access{}, denied, denied, denied, "not implemented"},
+		{host.Access{Listen: true}, denied, denied, denied, "not implemented"},
+		{host.Access{Connect: true}, "", denied, denied, "not implemented"},
+		{host.Access{Connect: true, Listen: true}, "", "", "", ""}, // as the kernel has it
+	} {
+		probe(t, host.SinkSpec{Spec: host.Spec{Access: c.access}, WorkDir: t.TempDir()}, testOptions(io.Discard),
+			[2]string{"fastopen " + l.Addr().String(), c.fast}, [2]string{fmt.Sprintf("socket %d %d", unix.AF_INET, mptcp), c.way},
+			[2]string{fmt.Sprintf("socket %d %d", unix.AF_INET6, mptcp), c.way}, [2]string{fmt.Sprintf("socket %d 0", smc), c.way2}, [2]string{other, c.way2},
+			[2]string{"ring", c.io}, [2]string{fmt.Sprintf("socket %d %d", unix.AF_INET, unix.IPPROTO_TCP), works})
 	}
 }
 

@@ -285,7 +285,13 @@ func (r *processRunner) confine() error {
 	if v == 0 || rules.empty() {
 		return nil
 	}
-	return rules.confine()
+	if err := rules.confine(); err != nil {
+		return err
+	}
+	if rules.attr.Handled_access_net == 0 {
+		return nil
+	}
+	return filterSockets(r.spec.Access.Connect)
 }
 
 // environment is clean: what go-plugin needs, what the runtime says, what the

@@ -100,6 +100,10 @@ func (lineSource) Requests(r source.RequestFor) ([]source.Request, error) {
 		_, err := net.Dial("tcp", p)
 		return []source.Request{{Body: fmt.Sprint(err)}}, nil
 	}
+	if r.Purpose == "listen" {
+		_, err := net.Listen("tcp", "127.0.0.1:0")
+		return []source.Request{{Body: fmt.Sprint(err)}}, nil
+	}
 	if p, ok := strings.CutPrefix(string(r.Purpose), "write:"); ok {
 		err := os.WriteFile(p, []byte("x"), 0o600)
 		return []source.Request{{Body: fmt.Sprint(err)}}, nil

@@ -123,6 +123,11 @@ func TestSourceIsConfined(t *testing.T) {
 	if err != nil || !strings.Contains(q[0].Body, "permission denied") {
 		t.Errorf("dialling: %v %v", q, err)
 	}
+	filters(t)
+	q, err = p.Requests(ctx, source.RequestFor{Purpose: "listen"})
+	if err != nil || !strings.Contains(q[0].Body, "permission denied") {
+		t.Errorf("listening: %v %v", q, err)
+	}
 }
 
 // third copies the test binary to where a third-party plugin would lie.
