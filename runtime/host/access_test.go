@@ -16,14 +16,14 @@ func TestAccessBelow(t *testing.T) {
 	file := func(p string) Path { return Path{Path: p, Target: schema.File} }
 	for _, c := range []struct{ given, want []Path }{
 		{nil, nil},
-		{[]Path{dir("lake"), dir("/a/../b/")}, []Path{dir("/work/lake"), dir("/b")}},
-		{[]Path{dir("lake/tmp"), dir("lake"), file("lake/x"), dir("./lake"), dir("lake2")}, []Path{dir("/work/lake"), dir("/work/lake2")}},
+		{[]Path{dir("lake"), dir("/a/../b/")}, []Path{dir("/srv/lake"), dir("/b")}},
+		{[]Path{dir("lake/tmp"), dir("lake"), file("lake/x"), dir("./lake"), dir("lake2")}, []Path{dir("/srv/lake"), dir("/srv/lake2")}},
 		{[]Path{dir("/"), dir("lake"), file("/etc/x")}, []Path{dir("/")}},
-		{[]Path{file("x"), file("x"), file("x/y")}, []Path{file("/work/x"), file("/work/x/y")}},
-		{[]Path{dir(".")}, []Path{dir("/work")}},
+		{[]Path{file("x"), file("x"), file("x/y")}, []Path{file("/srv/x"), file("/srv/x/y")}},
+		{[]Path{dir(".")}, []Path{dir("/srv")}},
 	} {
 		given := append([]Path(nil), c.given...)
-		if a := (Access{Writes: c.given, Connect: true}).below("/work"); !reflect.DeepEqual(a.Writes, c.want) || !a.Connect {
+		if a := (Access{Writes: c.given, Connect: true}).below("/srv"); !reflect.DeepEqual(a.Writes, c.want) || !a.Connect {
 			t.Errorf("%+v gives %+v", c.given, a)
 		}
 		if !reflect.DeepEqual(c.given, given) {
