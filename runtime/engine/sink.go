@@ -153,7 +153,7 @@ func access(p *plan.Access) host.Access {
 	a := host.Access{Undeclared: p.Undeclared, Connect: p.Connect, Listen: p.Listen, Stdout: p.Stdout}
 	for _, w := range p.Writes {
 		for _, path := range w.Paths {
-			a.Writes = append(a.Writes, host.Path{Attribute: w.Attribute, Path: path, Target: w.Target})
+			a.Writes = append(a.Writes, host.Path{Attribute: w.Attribute, Path: path, Target: w.Target, Hidden: w.Hidden})
 		}
 	}
 	return a

@@ -31,6 +31,7 @@ type Path struct {
 	Attribute string // that has it as its value
 	Path      string
 	Target    schema.Target
+	Hidden    bool // it is sensitive: errors name the attribute alone
 }
 
 // below resolves relative paths and leaves out what lies in a directory that is
@@ -64,6 +65,9 @@ func (a *Access) prepare() error {
 	for i := range a.Writes {
 		p := &a.Writes[i]
 		if err := p.prepare(); err != nil {
+			if pe := new(fs.PathError); p.Hidden && errors.As(err, &pe) {
+				err = pe.Err
+			}
 			return fault.Errorf(fault.Stop, "host: %s: what the sink writes can't be made: %w", p.Attribute, err)
 		}
 	}
@@ -77,7 +81,7 @@ func (p *Path) prepare() error {
 	st, err := os.Stat(p.Path)
 	switch {
 	case err == nil && st.IsDir():
-		return fmt.Errorf("%s is a directory, a file is wanted", p.Path)
+		return &fs.PathError{Op: "open", Path: p.Path, Err: errors.New("it is a directory, a file is wanted")}
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
@@ -99,12 +103,12 @@ func (a *Access) confines(version int) bool {
 func (a *Access) String() string {
 	may := []string{}
 	for _, p := range a.Writes {
-		name := p.Path
+		name := p.Path + " (" + p.Attribute + ")"
+		if p.Hidden {
+			name = p.Attribute
+		}
 		if p.Target == schema.Directory {
 			name = "below " + name
-		}
-		if p.Attribute != "" {
-			name += " (" + p.Attribute + ")"
 		}
 		may = append(may, name)
 	}

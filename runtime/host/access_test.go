@@ -35,7 +35,7 @@ func TestAccessBelow(t *testing.T) {
 func TestAccessPrepare(t *testing.T) {
 	root := t.TempDir()
 	at := func(parts ...string) string { return filepath.Join(append([]string{root}, parts...)...) }
-	a := &Access{Writes: []Path{{"path", at("a", "b"), schema.Directory}, {"file", at("f"), schema.File}}}
+	a := &Access{Writes: []Path{{"path", at("a", "b"), schema.Directory, false}, {"file", at("f"), schema.File, false}}}
 	for range 2 { // what is there stays
 		if err := a.prepare(); err != nil {
 			t.Fatal(err)
@@ -50,21 +50,23 @@ func TestAccessPrepare(t *testing.T) {
 	if st, err := os.Stat(at("a", "b")); err != nil || !st.IsDir() {
 		t.Error(err)
 	}
-	for _, p := range []Path{{"path", at("f", "x"), schema.Directory}, {"path", at("f"), schema.Directory}, {"file", at("a"), schema.File}, {"file", at("no", "f"), schema.File}} {
+	for _, p := range []Path{{"path", at("f", "x"), schema.Directory, false}, {"path", at("f"), schema.Directory, true}, {"file", at("a"), schema.File, false},
+		{"file", at("a"), schema.File, true}, {"file", at("no", "f"), schema.File, false}, {"file", at("no", "f"), schema.File, true}} {
 		err := (&Access{Writes: []Path{p}}).prepare()
-		if fault.Of(err) != fault.Stop || !strings.Contains(err.Error(), p.Attribute+": what the sink writes can't be made") || !strings.Contains(err.Error(), root) {
+		if fault.Of(err) != fault.Stop || !strings.Contains(err.Error(), p.Attribute+": what the sink writes can't be made") || strings.Contains(err.Error(), root) == p.Hidden {
 			t.Errorf("%+v: %v", p, err)
 		}
 	}
 }
 
 func TestAccessSays(t *testing.T) {
-	lake, file := Path{"path", "/lake", schema.Directory}, Path{"log", "/l", schema.File}
+	lake, file, secret := Path{"path", "/lake", schema.Directory, false}, Path{"log", "/l", schema.File, false}, Path{"path", "/hush", schema.Directory, true}
 	for want, a := range map[string]Access{
 		"it may write nothing, and may not use TCP": {},
 		"it may write nothing":                      {Connect: true, Listen: true},
 		"it may write below /lake (path), /l (log) and nothing else, and may not listen on TCP": {Writes: []Path{lake, file}, Connect: true},
 		"it may write below /lake (path) and nothing else, and may not open TCP connections":    {Writes: []Path{lake}, Listen: true},
+		"it may write below path and nothing else":                                              {Writes: []Path{secret}, Connect: true, Listen: true},
 	} {
 		if a.String() != want {
 			t.Errorf("%q, not %q", a.String(), want)

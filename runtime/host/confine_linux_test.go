@@ -20,7 +20,7 @@ func TestRules(t *testing.T) {
 		v3      = 0x7ff0 | 2
 		devNull = 2
 	)
-	none, store := Access{}, Access{Writes: []Path{{"path", "/lake", schema.Directory}, {"log", "/log", schema.File}}}
+	none, store := Access{}, Access{Writes: []Path{{"path", "/lake", schema.Directory, false}, {"log", "/log", schema.File, false}}}
 	client, server := Access{Connect: true}, Access{Listen: true}
 	own := func(access uint64, more ...pathRule) []pathRule {
 		return append([]pathRule{{"/own", access}, {"/dev/null", devNull}}, more...)

@@ -69,14 +69,14 @@ func TestSinkAccess(t *testing.T) {
 		want     plan.Access
 		text     string
 	}{
-		{m, `topic = "/x"`, plan.Access{Connect: true, Stdout: true, Writes: []plan.Writes{{"path", schema.Directory, []string{"lake"}}}},
+		{m, `topic = "/x"`, plan.Access{Connect: true, Stdout: true, Writes: []plan.Writes{{"path", schema.Directory, []string{"lake"}, false}}},
 			"may write below path, write to standard output, open TCP connections"},
 		{m, `path = "s3://bucket/x"`, plan.Access{Connect: true, Stdout: true}, "may write to standard output, open TCP connections"},
-		{m, `path = ""` + "\n" + `logs = ["a", "", "b"]`, plan.Access{Connect: true, Stdout: true, Writes: []plan.Writes{{"logs", schema.File, []string{"a", "b"}}}},
+		{m, `path = ""` + "\n" + `logs = ["a", "", "b"]`, plan.Access{Connect: true, Stdout: true, Writes: []plan.Writes{{"logs", schema.File, []string{"a", "b"}, false}}},
 			"may write the file logs, write to standard output, open TCP connections"},
-		{m, `path = var.where`, plan.Access{Connect: true, Stdout: true, Writes: []plan.Writes{{"path", schema.Directory, []string{"/secret/place"}}}},
+		{m, `path = var.where`, plan.Access{Connect: true, Stdout: true, Writes: []plan.Writes{{"path", schema.Directory, []string{"/secret/place"}, true}}},
 			"may write below path, write to"},
-		{sink.Manifest{Attributes: m.Attributes[:1]}, "", plan.Access{Writes: []plan.Writes{{"path", schema.Directory, []string{"lake"}}}}, "may write below path\n"},
+		{sink.Manifest{Attributes: m.Attributes[:1]}, "", plan.Access{Writes: []plan.Writes{{"path", schema.Directory, []string{"lake"}, false}}}, "may write below path\n"},
 		{sink.Manifest{Access: &sink.Access{Listen: true}}, "", plan.Access{Listen: true}, "may listen on TCP\n"},
 		{sink.Manifest{Access: &sink.Access{}}, "", plan.Access{}, "may neither write nor use TCP\n"},
 		{sink.Manifest{Attributes: m.Attributes[2:]}, "", plan.Access{Undeclared: true}, "may do all that this user may: its plugin doesn't say what it needs\n"},

@@ -227,6 +227,7 @@ type Writes struct {
 	Attribute string        `json:"attribute"`
 	Target    schema.Target `json:"target"`
 	Paths     []string      `json:"-"`
+	Hidden    bool          `json:"-"` // they are sensitive
 }
 
 // Batch is when a batch is full.

@@ -30,7 +30,8 @@ const (
 type Target string
 
 // The targets. What isn't there is made before the plugin starts: a directory
-// with those above it, a file empty and without them.
+// with those above it, a file empty and without them; what lies below another
+// directory that is written is left to the plugin.
 const (
 	Directory Target = "directory" // and everything below it
 	File      Target = "file"      // itself alone, nothing beside it
