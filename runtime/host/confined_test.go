@@ -356,22 +356,27 @@ func TestSinkStaysInside(t *testing.T) {
 }
 
 func TestSinkGetsStandardOutput(t *testing.T) {
-	o := testOptions(io.Discard)
-	f, err := os.Create(filepath.Join(t.TempDir(), "out"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	o.Stdout = f
-	if _, err := f.WriteString("runtime\n"); err != nil {
-		t.Fatal(err)
-	}
-	probe(t, host.SinkSpec{Spec: host.Spec{Access: host.Access{Stdout: true}}, WorkDir: t.TempDir()}, o, [2]string{"print hello", works})
-	if _, err := f.WriteString("runtime again\n"); err != nil {
-		t.Fatal(err)
-	}
-	if b, _ := os.ReadFile(f.Name()); string(b) != "runtime\nhello\nruntime again\n" {
-		t.Errorf("%q", b)
+	path, sum := third(t, "marketprism-sink-probe")
+	for name, spec := range map[string]host.Spec{"bundled": {}, "third-party": {Path: path, SHA256: sum}} {
+		o := testOptions(io.Discard)
+		f, err := os.Create(filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		o.Stdout = f
+		if _, err := f.WriteString("runtime\n"); err != nil {
+			t.Fatal(err)
+		}
+		spec.Access.Stdout = true
+		dir := t.TempDir()
+		probe(t, host.SinkSpec{Spec: spec, WorkDir: dir}, o, [2]string{"print hello", works}, [2]string{"write " + dir + "/x", works})
+		if _, err := f.WriteString("runtime again\n"); err != nil {
+			t.Fatal(err)
+		}
+		if b, _ := os.ReadFile(f.Name()); string(b) != "runtime\nhello\nruntime again\n" {
+			t.Errorf("%s: %q", name, b)
+		}
 	}
 }
 

@@ -39,6 +39,9 @@ func TestMain(m *testing.M) {
 	if name, ok := strings.CutPrefix(filepath.Base(os.Args[0]), "marketprism-source-"); ok {
 		os.Exit(pluginMain("source", name))
 	}
+	if name, ok := strings.CutPrefix(filepath.Base(os.Args[0]), "marketprism-sink-"); ok {
+		os.Exit(pluginMain("sink", name))
+	}
 	os.Exit(m.Run())
 }
 
