@@ -96,7 +96,7 @@ func (p *Path) prepare() error {
 // version of Landlock. The first version refuses every rename from one directory
 // into another, which stores live by.
 func (a *Access) confines(version int) bool {
-	return version >= 2 && !a.Undeclared || version == 1 && !a.Undeclared && len(a.Writes) == 0
+	return !a.Undeclared && (version >= 2 || version == 1 && len(a.Writes) == 0)
 }
 
 // String says what a confined process may do.
