@@ -41,6 +41,9 @@ func startSink(t testing.TB, o host.Options, spec host.SinkSpec, j *journal.Jour
 	if spec.Name == "" {
 		spec.Name = "file"
 	}
+	if spec.Access.Writes == nil && !spec.Access.Undeclared && spec.WorkDir != "" {
+		spec.Access.Writes = []host.Path{{Attribute: "dir", Path: ".", Target: schema.Directory}}
+	}
 	if j != nil {
 		spec.Journals = []host.JournalRef{{Name: "test-spot-records", Journal: j, Venue: "test", Market: market.MarketSpot,
 			Cursor: s.cursor.Load}}
