@@ -403,7 +403,9 @@ func (s *Sink) Submit(r ring.Request) error {
 
 // Results appends what there is to dst. It returns io.EOF when Run has ended
 // and everything was reported, and a *QuarantineError when the plugin was given
-// up; the requests unanswered until then are reported as lost before.
+// up; the requests unanswered until then are reported as lost before. One call
+// may report what one process lost and that the next one is open: the caller goes
+// through all of it before the next Submit, or batches are written out of order.
 func (s *Sink) Results(dst []Result) ([]Result, error) {
 	for {
 		if s.cur == nil {
