@@ -2,10 +2,12 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"strings"
 	"time"
 
+	"github.com/marketprism/marketprism/runtime/book"
 	"github.com/marketprism/marketprism/runtime/memory"
 	"github.com/marketprism/marketprism/runtime/pool"
 	"github.com/marketprism/marketprism/runtime/sched"
@@ -20,6 +22,7 @@ type core struct {
 	sched    *sched.Scheduler
 	pools    *pool.Registry
 	messages *pool.Messages
+	levels   *book.Levels
 	requests *sched.Pool // HTTP requests of all feeds
 }
 
@@ -31,7 +34,10 @@ func (e *Engine) openCore() (err error) {
 	if e.opt.Unmonitored {
 		o.Sample = -1
 	}
-	e.messages, err = pool.NewMessages(o)
+	if e.messages, err = pool.NewMessages(o); err != nil {
+		return err
+	}
+	e.levels, err = book.NewLevels(o)
 	return err
 }
 
@@ -55,10 +61,14 @@ func (e *Engine) runCore(g *sched.Group) {
 // closeCore is called when all users have ended: what is leased still is a
 // defect, told with the place that leased it, and no reason to fail.
 func (e *Engine) closeCore() {
-	if e.messages == nil {
-		return
+	var errs []error
+	if e.messages != nil {
+		errs = append(errs, e.messages.Close())
 	}
-	err := e.messages.Close()
+	if e.levels != nil {
+		errs = append(errs, e.levels.Close())
+	}
+	err := errors.Join(errs...)
 	if err == nil {
 		return
 	}

@@ -62,8 +62,9 @@ type Question struct {
 type Asker struct {
 	Host    *host.Host
 	Budgets *conn.Budgets
-	Buffers *pool.Slices[byte] // of bodies; nil: made for each question
-	Dir     string             // where temporary directories are made; empty: the system's
+	Buffers *pool.Slices[byte]     // of bodies; nil: made for each question
+	Batches *pool.Pool[pool.Batch] // of what plugins make of them; nil: made for each question
+	Dir     string                 // where temporary directories are made; empty: the system's
 	Logger  zerolog.Logger
 }
 
@@ -130,7 +131,7 @@ func (a *Asker) Ask(ctx context.Context, q Question) (all []selection.Listing, e
 	g.Go("plugin", func(at context.Context) error { return d.src.Run(sched.Placed(bg, at)) })
 	g.Go("answers", func(context.Context) error {
 		defer stop()
-		return d.run(gctx)
+		return d.run(gctx, a.Batches)
 	})
 	g.Go("requests", func(context.Context) error {
 		err := feed.Ask(gctx, source.RequestFor{Purpose: source.PurposeInstruments}, max(q.Weight, 1))
@@ -188,9 +189,13 @@ type found struct {
 	ticker struct{ volume, quote, last float64 }
 }
 
-func (d *decoding) run(ctx context.Context) error {
+func (d *decoding) run(ctx context.Context, batches *pool.Pool[pool.Batch]) error {
 	d.found = map[string]*found{}
 	var b host.Batch
+	if err := b.Lease(batches); err != nil {
+		return err
+	}
+	defer b.Return()
 	for ctx.Err() == nil {
 		if err := d.src.Poll(&b, taken); err != nil {
 			return err
