@@ -139,6 +139,7 @@ type Settings struct {
 	Logger      zerolog.Logger
 	Requests    *sched.Pool        // workers that make HTTP requests, shared by feeds; nil: the feed makes its own
 	Buffers     *pool.Slices[byte] // of readers and of HTTP bodies; nil: the feed's own
+	Inflaters   *Inflaters         // of HTTP bodies, shared by feeds; nil: made for each
 	Events      func(Event)        // may be called from any goroutine and must not block; nil: log only
 
 	Latency Latency       // Balanced if empty

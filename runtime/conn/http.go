@@ -82,7 +82,8 @@ func (f *Feed) exchange(ctx context.Context, c call) (source.Reply, error) {
 	lent, copied := f.set.Buffers.Lease(readBuffer), pool.Buf[byte]{}
 	defer func() { lent.Return(); copied.Return() }()
 	resp := HTTPResponse{Body: lent.Slice()[:0]}
-	resp.grow = func(dst []byte, n int) []byte {
+	resp.from.inflaters = f.set.Inflaters
+	resp.from.grow = func(dst []byte, n int) []byte {
 		lent = f.set.Buffers.Grow(lent, len(dst), n)
 		return lent.Slice()[:len(dst)]
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/marketprism/marketprism/runtime/book"
+	"github.com/marketprism/marketprism/runtime/conn"
 	"github.com/marketprism/marketprism/runtime/memory"
 	"github.com/marketprism/marketprism/runtime/pool"
 	"github.com/marketprism/marketprism/runtime/sched"
@@ -19,11 +20,12 @@ const trimEvery = time.Minute
 // core is what all parts of an engine run on: the scheduler that lists its
 // goroutines, and the pools that lend its buffers.
 type core struct {
-	sched    *sched.Scheduler
-	pools    *pool.Registry
-	messages *pool.Messages
-	levels   *book.Levels
-	requests *sched.Pool // HTTP requests of all feeds
+	sched     *sched.Scheduler
+	pools     *pool.Registry
+	messages  *pool.Messages
+	levels    *book.Levels
+	inflaters *conn.Inflaters
+	requests  *sched.Pool // HTTP requests of all feeds
 }
 
 func (e *Engine) openCore() (err error) {
@@ -37,7 +39,10 @@ func (e *Engine) openCore() (err error) {
 	if e.messages, err = pool.NewMessages(o); err != nil {
 		return err
 	}
-	e.levels, err = book.NewLevels(o)
+	if e.levels, err = book.NewLevels(o); err != nil {
+		return err
+	}
+	e.inflaters, err = conn.NewInflaters(o)
 	return err
 }
 
@@ -67,6 +72,9 @@ func (e *Engine) closeCore() {
 	}
 	if e.levels != nil {
 		errs = append(errs, e.levels.Close())
+	}
+	if e.inflaters != nil {
+		errs = append(errs, e.inflaters.Close())
 	}
 	err := errors.Join(errs...)
 	if err == nil {

@@ -409,7 +409,7 @@ func (f *feed) prepare(budgets *conn.Budgets, proxy string) error {
 	}
 	f.framesConn = &framesJournal{j: f.frames, full: f.diskFull, done: &f.lane.Counts.Next, max: f.backlog()}
 	f.conn, err = conn.New(conn.Settings{Venue: f.p.Venue, Spec: f.p.Spec, Channels: f.channelSpecs(), Config: f.p.Config, Credentials: f.p.Credentials, Renderer: f.src,
-		Frames: f.framesConn, Buffers: f.e.messages.Frames, Requests: f.e.requests, Budgets: budgets, Logger: f.log, Events: f.event, Latency: conn.Latency(f.plan.Latency), Gather: gather,
+		Frames: f.framesConn, Buffers: f.e.messages.Frames, Inflaters: f.e.inflaters, Requests: f.e.requests, Budgets: budgets, Logger: f.log, Events: f.event, Latency: conn.Latency(f.plan.Latency), Gather: gather,
 		Proxy: proxy, HTTP: conn.HTTPSettings{Egress: f.p.Egress}, CatalogueEvery: f.catalogueEvery(), Standby: f.p.Standby})
 	if err != nil {
 		return err

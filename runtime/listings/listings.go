@@ -60,12 +60,13 @@ type Question struct {
 
 // Asker asks. It may be used by several goroutines.
 type Asker struct {
-	Host    *host.Host
-	Budgets *conn.Budgets
-	Buffers *pool.Slices[byte]     // of bodies; nil: made for each question
-	Batches *pool.Pool[pool.Batch] // of what plugins make of them; nil: made for each question
-	Dir     string                 // where temporary directories are made; empty: the system's
-	Logger  zerolog.Logger
+	Host      *host.Host
+	Budgets   *conn.Budgets
+	Buffers   *pool.Slices[byte]     // of bodies; nil: made for each question
+	Batches   *pool.Pool[pool.Batch] // of what plugins make of them; nil: made for each question
+	Inflaters *conn.Inflaters        // of bodies; nil: made for each
+	Dir       string                 // where temporary directories are made; empty: the system's
+	Logger    zerolog.Logger
 }
 
 // Of is the question for a market of a source.
@@ -120,7 +121,7 @@ func (a *Asker) Ask(ctx context.Context, q Question) (all []selection.Listing, e
 	}
 	defer func() { err = errors.Join(err, d.src.Close()) }()
 	feed, err := conn.New(conn.Settings{Venue: q.Venue, Spec: q.Spec, Config: q.Config, Renderer: d.src, Frames: frames{j},
-		Buffers: a.Buffers, Budgets: a.Budgets, Logger: a.Logger, Proxy: q.Proxy, HTTP: conn.HTTPSettings{Egress: q.Egress}, CatalogueEvery: -1})
+		Buffers: a.Buffers, Inflaters: a.Inflaters, Budgets: a.Budgets, Logger: a.Logger, Proxy: q.Proxy, HTTP: conn.HTTPSettings{Egress: q.Egress}, CatalogueEvery: -1})
 	if err != nil {
 		return nil, err
 	}
