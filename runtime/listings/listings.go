@@ -156,8 +156,8 @@ func (a *Asker) Ask(ctx context.Context, q Question) (all []selection.Listing, e
 type frames struct{ j *journal.Journal }
 
 // Append implements conn.Journal.
-func (f frames) Append(kind source.InputKind, conn uint32, wall, mono int64, payload []byte) (uint64, error) {
-	pos, err := f.j.Append(shm.Header{Kind: uint8(kind), Conn: conn, Wall: wall, Mono: mono}, payload)
+func (f frames) Append(kind source.InputKind, conn uint32, wall, mono int64, head, rest []byte) (uint64, error) {
+	pos, err := f.j.AppendV(shm.Header{Kind: uint8(kind), Conn: conn, Wall: wall, Mono: mono}, head, rest)
 	if err != nil {
 		err = fault.New(fault.Stop, err)
 	}
