@@ -557,15 +557,16 @@ var poolChecks = func() map[string]func(*check) {
 		// A buffer for each connection and for each answer, and a larger one where it is outgrown.
 		n := opened + float64(c.venue.HTTP)
 		c.between(c.end, n, 4*n, "pool_leases_total", "pool", "frames")
-		// A batch for each turn of the lane, one for each checkpoint and one for each
-		// tick of the processor; a message for each tick, and for each book in a
+		// A batch for each turn of the lane, one for each checkpoint, one for each tick
+		// of the processor, and one for each book that waits; a message for each tick, and for each book in a
 		// checkpoint but the first one, which has none.
 		turns, written, ticks := c.end.of("sched_lane_polls_total", "lane", metricsFeed), c.end.of("checkpoint_writes_total"), c.lastAt.Sub(c.began).Seconds()
-		c.between(c.end, turns+written, turns+written+ticks+1, "pool_leases_total", "pool", "batches")
+		snapshots := c.end.of("flow_records_total", "feed", metricsFeed, "kind", "book_snapshot")
+		waits := snapshots + c.end.of("book_resyncs_total") // of books for their snapshots
+		c.between(c.end, turns+written, turns+written+ticks+waits+1, "pool_leases_total", "pool", "batches")
 		c.between(c.end, 2*(written-1)+1, 2*written+ticks+1, "pool_leases_total", "pool", "books")
 		// Both sides of both books begin anew with each snapshot, which is what comes
 		// compressed.
-		snapshots := c.end.of("flow_records_total", "feed", metricsFeed, "kind", "book_snapshot")
 		c.between(c.end, 4*snapshots, 1e5*snapshots, "pool_leases_total", "pool", "levels")
 		c.between(c.end, snapshots, float64(c.venue.HTTP), "pool_leases_total", "pool", "inflaters")
 	}

@@ -27,8 +27,9 @@ type Options struct {
 	HeldBytes       int // their bytes; DefaultHeldBytes if 0
 	MaxLevels       int // levels a side; a record that needs more is refused; DefaultMaxLevels if 0
 
-	Levels *Levels                 // where levels are kept; nil: in memory of the book's own
-	Books  *pool.Pool[market.Book] // lends what AppendState needs; nil: the allocator does
+	Levels  *Levels                 // where levels are kept; nil: in memory of the book's own
+	Batches *pool.Pool[pool.Batch]  // where deltas wait for a snapshot; nil: in memory of the book's own
+	Books   *pool.Pool[market.Book] // lends what AppendState needs; nil: the allocator does
 }
 
 // Verdict is what became of the record that Apply was given.
@@ -146,7 +147,8 @@ func New(rule source.BookRule, o Options) *Book {
 // held for a snapshot is gone, so Flush comes before.
 func (b *Book) Close() {
 	b.void(false)
-	b.held, b.free.free = held{}, nil
+	b.held.clear()
+	b.free.free = nil
 }
 
 // waits says whether a book that has no snapshot asks for one by a request.
@@ -222,7 +224,7 @@ func (b *Book) unsynced(v market.View, emit func(market.View), out *Outcome) Ver
 		b.emitUnsynced(v, emit)
 		return VerdictUnsynced
 	}
-	b.held.push(v)
+	b.held.push(v, &b.opts)
 	return VerdictHeld
 }
 

@@ -29,7 +29,7 @@ func lenders(t testing.TB, o pool.MessageOptions) book.Options {
 			t.Error(err)
 		}
 	})
-	return book.Options{Levels: levels, Books: messages.Books}
+	return book.Options{Levels: levels, Batches: messages.Batches, Books: messages.Books}
 }
 
 // Where levels are kept changes nothing of what a book says: books that share a

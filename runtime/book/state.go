@@ -198,6 +198,9 @@ func (b *Book) restoreHeld(body []byte, n int64) error {
 	if len(body) > 0 && (b.inForce || !b.holds()) {
 		return errors.New("deltas are held where none can be")
 	}
+	if len(body) > 0 {
+		b.held.lease(&b.opts)
+	}
 	for rest := body; len(rest) > 0; n-- {
 		v, err := market.Validate(rest)
 		if err != nil {
