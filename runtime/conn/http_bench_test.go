@@ -9,9 +9,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 var benchBody = []byte(`{"symbol":"SYM0","openInterest":"10659.509","time":1589437530011}`)
@@ -179,6 +181,88 @@ func BenchmarkHTTPHead(b *testing.B) {
 	for b.Loop() {
 		if _, err := parseHead(text); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkHTTPRatio takes turns between kept and new connections, in short
+// rounds, so that whatever else the machine does meets both. It gives the lower
+// quartiles of the time for a request, since what else runs only ever adds, and
+// x, how many times less a kept connection takes.
+func BenchmarkHTTPRatio(b *testing.B) {
+	srv := httptest.NewUnstartedServer(nil) // for its certificate
+	srv.StartTLS()
+	defer srv.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate())
+	config := srv.TLS.Clone()
+	config.NextProtos = []string{"http/1.1"}
+	for _, secure := range []bool{false, true} {
+		name, url, rounds := "plain", "http://"+leanServer(b, nil), 41
+		if secure {
+			name, url, rounds = "tls", "https://"+leanServer(b, config), 21
+		}
+		for _, n := range []int{1, 8} {
+			b.Run(fmt.Sprintf("%s/conns=%d", name, n), func(b *testing.B) {
+				p, err := NewHTTPPool(HTTPPoolSettings{Roots: roots, MaxConns: n})
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer p.Close()
+				c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots}}}
+				answers := sync.Pool{New: func() any { return new(HTTPResponse) }}
+				q := HTTPRequest{URL: url}
+				kept := func() error {
+					r := answers.Get().(*HTTPResponse)
+					defer answers.Put(r)
+					err := p.Do(b.Context(), &q, r)
+					if err == nil && !bytes.Equal(r.Body, benchBody) {
+						err = fmt.Errorf("HTTP %d: %q", r.Status, r.Body)
+					}
+					return err
+				}
+				fresh := func() error {
+					resp, err := c.Get(url)
+					if err != nil {
+						return err
+					}
+					defer resp.Body.Close()
+					body, err := io.ReadAll(resp.Body)
+					if err == nil && !bytes.Equal(body, benchBody) {
+						err = fmt.Errorf("HTTP %d: %q", resp.StatusCode, body)
+					}
+					return err
+				}
+				round := func(requests int, one func() error) float64 {
+					var all sync.WaitGroup
+					began := time.Now()
+					for range n {
+						all.Go(func() {
+							for range requests / n {
+								if err := one(); err != nil {
+									b.Error(err)
+									return
+								}
+							}
+						})
+					}
+					all.Wait()
+					return float64(time.Since(began)) / float64(requests)
+				}
+				round(1000, kept)
+				var k, f []float64
+				for range rounds {
+					k = append(k, round(2000, kept))
+					f = append(f, round(200, fresh))
+				}
+				slices.Sort(k)
+				slices.Sort(f)
+				i := rounds / 4
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(k[i], "kept-ns")
+				b.ReportMetric(f[i], "fresh-ns")
+				b.ReportMetric(f[i]/k[i], "x")
+			})
 		}
 	}
 }

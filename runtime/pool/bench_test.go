@@ -167,8 +167,9 @@ func BenchmarkDecoded(b *testing.B) {
 				for pb.Next() {
 					v := p.Get().(*market.Book)
 					v.Bids, v.Asks = room(v.Bids), room(v.Asks)
-					ResetBook(v)
-					p.Put(v)
+					if RecycleBook(v) <= maxBook {
+						p.Put(v)
+					}
 				}
 			})
 		})

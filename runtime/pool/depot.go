@@ -79,15 +79,14 @@ func (p *Pool[T]) name() string {
 // leaseSlow leases from the depot, or traces. It waits if there is a ctx.
 func (p *Pool[T]) leaseSlow(ctx context.Context) (Lease[T], error) {
 	s := p.enter()
-	if n := s.n - 1; uint(n) < magazine && p.mode.Load() == fast {
+	if n := s.n - 1; n < magazine {
 		it := s.items[n]
 		s.items[n] = nil
 		s.n = n
-		trace := s.leases&p.mask == 0
+		trace := s.leases&p.sample == 0
 		s.leases++
-		s.bytes -= int64(it.size)
 		s.leave()
-		it.state = leased
+		it.state = p.lent
 		if trace {
 			p.trace(it)
 		}
@@ -100,7 +99,7 @@ func (p *Pool[T]) leaseSlow(ctx context.Context) (Lease[T], error) {
 			p.mu.Unlock()
 			return p.failed(ErrClosed)
 		}
-		trace := p.leases&p.mask == 0
+		trace := p.leases&p.sample == 0
 		if it := p.pop(); it != nil {
 			p.leases++
 			if p.mode.Load() == fast {
@@ -108,7 +107,7 @@ func (p *Pool[T]) leaseSlow(ctx context.Context) (Lease[T], error) {
 			} else {
 				p.mu.Unlock()
 			}
-			it.state = leased
+			it.state = p.lent
 			if trace {
 				p.trace(it)
 			}
@@ -141,7 +140,7 @@ func (p *Pool[T]) leaseSlow(ctx context.Context) (Lease[T], error) {
 		if it == nil {
 			return p.make(false)
 		}
-		it.state = leased
+		it.state = p.lent
 		if trace {
 			p.trace(it)
 		}
@@ -178,13 +177,12 @@ func (p *Pool[T]) refill() {
 	p.exchanges++
 	p.mu.Unlock()
 	s := p.enter()
-	if s.n >= 0 {
+	if s.keep > 0 {
 		clear(s.items[s.n:]) // what was leased from there isn't held on to
-		for k > 0 && uint64(s.n) < p.keep && p.mode.Load() == fast {
+		for k > 0 && s.n < s.keep {
 			k--
 			s.items[s.n] = some[k]
 			s.n++
-			s.bytes += int64(some[k].size)
 		}
 	}
 	s.leave()
@@ -224,7 +222,7 @@ func (p *Pool[T]) await(ctx context.Context) (*item[T], error) {
 
 // make makes an object whose place in live is taken already.
 func (p *Pool[T]) make(over bool) (Lease[T], error) {
-	it := &item[T]{pool: p, over: over, born: time.Now().UnixNano(), state: leased}
+	it := &item[T]{pool: p, over: over, born: time.Now().UnixNano(), state: p.lent}
 	if p.o.New != nil {
 		var err error
 		if it.value, err = p.o.New(); err != nil {
@@ -234,14 +232,12 @@ func (p *Pool[T]) make(over bool) (Lease[T], error) {
 			return p.failed(fmt.Errorf("making an object: %w", err))
 		}
 	}
-	if p.o.Size != nil {
-		it.size = p.o.Size(&it.value)
-	}
+	p.weigh(it)
 	p.mu.Lock()
 	p.leases++
 	p.misses++
 	p.created++
-	trace := p.leases&p.mask == 0
+	trace := p.leases&p.sample == 0
 	p.peak = max(p.peak, p.outstanding())
 	p.mu.Unlock()
 	if over {
@@ -298,9 +294,13 @@ func (p *Pool[T]) twice() {
 	p.fault(&Fault{Kind: DoubleReturn, Pool: p.name()})
 }
 
-// settle ends the trace of an object that is returned, and says whether it may
-// be kept: one beyond the bound only if others have gone since.
+// settle looks at an object that is returned: it ends its trace, and says whether
+// it may be kept: one beyond the bound only if others have gone since.
 func (p *Pool[T]) settle(it *item[T]) bool {
+	if it.state == idle {
+		p.twice()
+		return false
+	}
 	p.untrace(it)
 	if it.moved {
 		v := it.value
@@ -315,8 +315,9 @@ func (p *Pool[T]) settle(it *item[T]) bool {
 	}
 	if it.over {
 		p.drop(it, Surplus)
+		return false
 	}
-	return !it.over
+	return !p.strict || p.fit(it)
 }
 
 // fit says whether an object that is returned may be used again.
@@ -382,18 +383,16 @@ func (p *Pool[T]) returnSlow(it *item[T]) {
 	var some [magazine/2 + 1]*item[T]
 	k := 0
 	s := p.enter()
-	if p.mode.Load() == fast && s.n > 0 {
-		for k < int(p.keep+1)/2 && s.n > 0 {
+	if s.n > 0 && s.keep > 0 {
+		for k < int(s.keep+1)/2 && s.n > 0 {
 			s.n--
 			some[k] = s.items[s.n]
 			s.items[s.n] = nil
-			s.bytes -= int64(some[k].size)
 			k++
 		}
 		s.items[s.n] = it
 		s.n++
 		s.returns++
-		s.bytes += int64(it.size)
 		it = nil
 	}
 	s.leave()
@@ -450,6 +449,9 @@ func (p *Pool[T]) room(it *item[T]) bool {
 // holds mu waits for those who are in a magazine; they never wait for mu there.
 func (p *Pool[T]) share(mode uint32) {
 	p.mode.Store(mode)
+	for _, s := range p.shards {
+		s.allow(0)
+	}
 	grace()
 	for _, s := range p.shards {
 		s.open()
@@ -458,7 +460,7 @@ func (p *Pool[T]) share(mode uint32) {
 			p.bytes += it.size
 		}
 		clear(s.items[:])
-		s.n, s.bytes = 0, 0
+		s.n = 0
 		s.shut()
 	}
 }

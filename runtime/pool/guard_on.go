@@ -88,8 +88,8 @@ func (it *item[T]) inspect() {
 		// The lease before this one wrote: its site stands at the generation before.
 		it.pool.misuse(&Fault{Kind: UseAfterReturn, Pool: it.pool.name(), Leased: g.leased(g.gen.Load() - 1)})
 	}
-	if r := it.pool.o.Reset; r != nil {
-		r(&it.value)
+	if it.pool.recycle != nil {
+		it.pool.recycle(&it.value)
 	}
 }
 

@@ -16,7 +16,7 @@ func (p *Pool[T]) Warm(n int) error {
 		missing := n - len(p.stack)
 		for _, s := range p.shards {
 			k, _, _, _ := s.look()
-			missing -= int(k)
+			missing -= k
 		}
 		switch {
 		case missing <= 0:
@@ -41,9 +41,7 @@ func (p *Pool[T]) Warm(n int) error {
 				return fmt.Errorf("pool: %s: making an object: %w", p.name(), err)
 			}
 		}
-		if p.o.Size != nil {
-			it.size = p.o.Size(&it.value)
-		}
+		p.weigh(it)
 		if invariants {
 			it.seal()
 		}
@@ -68,7 +66,7 @@ func (p *Pool[T]) Trim(now time.Time) int {
 	moves, away := p.returns+p.leases, 0
 	for _, s := range p.shards {
 		n, _, l, r := s.look()
-		moves, away = moves+l+r, away+int(n)
+		moves, away = moves+l+r, away+n
 	}
 	if p.still++; moves != p.moves {
 		p.still, p.moves = 0, moves
@@ -115,6 +113,9 @@ func (p *Pool[T]) Trim(now time.Time) int {
 	p.low = len(p.stack)
 	if p.calm++; p.calm > p.o.Windows && p.mode.Load() == shared && p.keep > 0 && len(p.waiters) == 0 {
 		p.mode.Store(fast)
+		for _, s := range p.shards {
+			s.allow(p.keep)
+		}
 	}
 	p.mu.Unlock()
 	for _, it := range dead {

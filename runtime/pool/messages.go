@@ -40,9 +40,9 @@ func NewMessages(o MessageOptions) (*Messages, error) {
 	var errs [3]error
 	m.Frames, errs[0] = NewSlices[byte](SliceOptions{Name: "frames", Min: minFrame, Max: maxFrame,
 		MaxIdleBytes: o.MaxIdleBytes, Sample: o.Sample, Registry: o.Registry, OnFault: o.OnFault})
-	m.Books, errs[1] = New(Options[market.Book]{Name: "books", Reset: ResetBook, Size: bookBytes, Raw: rawBook,
+	m.Books, errs[1] = New(Options[market.Book]{Name: "books", Recycle: RecycleBook, Raw: rawBook,
 		MaxIdleBytes: o.MaxIdleBytes, MaxObjectBytes: min(maxBook, o.MaxIdleBytes), Sample: o.Sample, Registry: o.Registry, OnFault: o.OnFault})
-	m.Batches, errs[2] = New(Options[Batch]{Name: "batches", Reset: (*Batch).Reset, Size: (*Batch).bytes, Raw: (*Batch).raw,
+	m.Batches, errs[2] = New(Options[Batch]{Name: "batches", Recycle: (*Batch).recycle, Raw: (*Batch).raw,
 		MaxIdleBytes: o.MaxIdleBytes, MaxObjectBytes: min(maxBatch, o.MaxIdleBytes), Sample: o.Sample, Registry: o.Registry, OnFault: o.OnFault})
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, errors.Join(err, m.Close())
@@ -70,19 +70,17 @@ func (m *Messages) Close() error {
 	return errors.Join(errs...)
 }
 
-// ResetBook empties a book message and keeps the room of its levels. It touches
-// no pointer: while a collection marks, storing one costs more than all the rest.
-func ResetBook(b *market.Book) {
+// RecycleBook empties a book message and keeps the room of its levels, whose
+// size it gives. It touches no pointer: while a collection marks, storing one
+// costs more than all the rest.
+func RecycleBook(b *market.Book) int {
 	b.Header = market.Header{}
 	b.Bids, b.Asks = b.Bids[:0], b.Asks[:0]
 	b.Depth, b.FirstSeq, b.Checksum = 0, 0, 0
+	return int(unsafe.Sizeof(*b)) + (cap(b.Bids)+cap(b.Asks))*levelBytes
 }
 
 const levelBytes = int(unsafe.Sizeof(market.Level{}))
-
-func bookBytes(b *market.Book) int {
-	return int(unsafe.Sizeof(*b)) + (cap(b.Bids)+cap(b.Asks))*levelBytes
-}
 
 func rawBook(b *market.Book) [][]byte { return [][]byte{raw(b.Bids), raw(b.Asks)} }
 
@@ -122,6 +120,9 @@ func (b *Batch) At(i int) market.View {
 // Reset empties the batch and keeps its room.
 func (b *Batch) Reset() { b.Buf, b.ends = b.Buf[:0], b.ends[:0] }
 
-func (b *Batch) bytes() int { return cap(b.Buf) + cap(b.ends)*int(unsafe.Sizeof(int(0))) }
+func (b *Batch) recycle() int {
+	b.Reset()
+	return cap(b.Buf) + cap(b.ends)*int(unsafe.Sizeof(int(0)))
+}
 
 func (b *Batch) raw() [][]byte { return [][]byte{raw(b.Buf), raw(b.ends)} }

@@ -210,7 +210,7 @@ func TestMessages(t *testing.T) {
 }
 
 // Every field is reset, those that are added later, too.
-func TestResetBook(t *testing.T) {
+func TestRecycleBook(t *testing.T) {
 	var b market.Book
 	v := reflect.ValueOf(&b).Elem()
 	var set func(reflect.Value)
@@ -229,7 +229,7 @@ func TestResetBook(t *testing.T) {
 		}
 	}
 	set(v)
-	ResetBook(&b)
+	RecycleBook(&b)
 	if cap(b.Bids) != 7 || cap(b.Asks) != 7 || len(b.Bids)+len(b.Asks) != 0 {
 		t.Errorf("%d and %d levels, room for %d and %d", len(b.Bids), len(b.Asks), cap(b.Bids), cap(b.Asks))
 	}

@@ -29,7 +29,7 @@ var ErrClosed = errors.New("the pool is closed")
 // The defaults of Options, and the capacity of a magazine.
 const (
 	DefaultWindows = 6
-	DefaultSample  = 1024
+	DefaultSample  = 16384
 	magazine       = 16
 )
 
@@ -49,6 +49,8 @@ type Options[T any] struct {
 	ValidateOnLease bool
 	// Size is the memory that an object holds, in bytes, asked on return.
 	Size func(*T) int
+	// Recycle is Reset and Size in one call, which costs less: instead of both.
+	Recycle func(*T) int
 	// Bytes is the memory of each object where it never changes: instead of Size.
 	Bytes int
 	// Raw is memory without pointers that the object holds and that nobody may
@@ -77,7 +79,7 @@ type Options[T any] struct {
 const (
 	idle uint32 = iota
 	leased
-	odd // leased, and traced, beyond the bound, or moved
+	odd // leased, and looked at on return: traced, beyond the bound, moved, or of a strict pool
 )
 
 // item is an object with what the pool knows of it.
@@ -125,18 +127,18 @@ const (
 type Pool[T any] struct {
 	// What the fast paths read, and nobody writes but at a change of mode.
 	shards  []*shard[T]
+	mask    uint64       // leases of a magazine that the fast path leaves to the other one
+	recycle func(*T) int // Reset and Size; nil: neither
+	largest int          // MaxObjectBytes, if any size is good the greatest int
+	lent    uint32       // state of what is leased: odd where every return is looked at
+	strict  bool         // every return is looked at: Validate, MaxUses, MaxAge
+	vouched bool         // every lease is looked at
 	mode    atomic.Uint32
 	keep    uint64 // objects in a magazine at most
-	mask    uint64 // leases of a magazine at which one is traced
-	hooked  bool   // there is one of the following
-	strict  bool   // every return is looked at: Validate, MaxUses, MaxAge
-	vouched bool   // every lease is looked at
-	largest int    // MaxObjectBytes, if any size is good the greatest int
+	sample  uint64 // leases of a magazine at which one is traced
 	each    int    // Bytes
-	size    func(*T) int
-	reset   func(*T)
 	o       Options[T]
-	none    shard[T] // n is -1, for ever
+	none    shard[T] // is always empty, and has room for nothing
 	_       [64]byte
 
 	depot[T]
@@ -153,8 +155,10 @@ func New[T any](o Options[T]) (*Pool[T], error) {
 		return nil, fmt.Errorf("pool: %s: a pool that refuses or blocks needs MaxOutstanding", o.Name)
 	case o.MaxOutstanding < 0 || o.MaxIdle < 0 || o.MaxIdleBytes < 0 || o.MaxObjectBytes < 0 || o.MaxUses < 0 || o.MinIdle < 0 || o.MaxAge < 0:
 		return nil, fmt.Errorf("pool: %s: a bound is negative", o.Name)
-	case o.MaxIdleBytes > 0 && o.Size == nil && o.Bytes == 0 || o.MaxObjectBytes > 0 && o.Size == nil || o.Size != nil && o.Bytes != 0:
-		return nil, fmt.Errorf("pool: %s: a bound in bytes needs either Size or Bytes", o.Name)
+	case o.Recycle != nil && (o.Reset != nil || o.Size != nil):
+		return nil, fmt.Errorf("pool: %s: Recycle stands instead of Reset and Size", o.Name)
+	case o.MaxIdleBytes > 0 && !o.sized() && o.Bytes == 0 || o.MaxObjectBytes > 0 && !o.sized() || o.sized() && o.Bytes != 0:
+		return nil, fmt.Errorf("pool: %s: a bound in bytes needs either Size, alone or in Recycle, or Bytes", o.Name)
 	case o.Sample > 0 && o.Sample&(o.Sample-1) != 0:
 		return nil, fmt.Errorf("pool: %s: sample %d is no power of two", o.Name, o.Sample)
 	}
@@ -176,15 +180,20 @@ func New[T any](o Options[T]) (*Pool[T], error) {
 	if invariants {
 		o.Sample = 1
 	}
-	p := &Pool[T]{o: o, reset: o.Reset, size: o.Size, each: o.Bytes, mask: ^uint64(0), largest: math.MaxInt,
+	p := &Pool[T]{o: o, recycle: o.recycle(), each: o.Bytes, sample: ^uint64(0), largest: math.MaxInt, lent: leased,
 		strict:  o.Validate != nil && !o.ValidateOnLease || o.MaxUses > 0 || o.MaxAge > 0,
 		vouched: o.Validate != nil && o.ValidateOnLease}
-	p.hooked = p.strict || p.vouched || p.size != nil || p.reset != nil
+	if p.strict {
+		p.lent = odd
+	}
 	if o.MaxObjectBytes > 0 {
 		p.largest = o.MaxObjectBytes
 	}
 	if o.Sample > 0 {
-		p.mask = uint64(o.Sample) - 1
+		p.sample = uint64(o.Sample) - 1
+	}
+	if p.mask = p.sample; p.vouched {
+		p.mask = 0
 	}
 	// What lies in magazines counts against the bounds as if they were full.
 	p.shards = make([]*shard[T], runtime.GOMAXPROCS(0))
@@ -200,14 +209,13 @@ func New[T any](o Options[T]) (*Pool[T], error) {
 		p.keep = min(p.keep, uint64(o.MaxIdleBytes)/(n*uint64(o.MaxObjectBytes)))
 	}
 	if invariants {
-		p.keep, p.mask = 0, 0
+		p.keep, p.mask, p.sample = 0, 0, 0
 	}
 	if p.keep == 0 {
 		p.mode.Store(shared)
 	}
-	p.none.n = -1
 	for i := range p.shards {
-		p.shards[i] = new(shard[T])
+		p.shards[i] = &shard[T]{keep: p.keep}
 	}
 	p.lows = make([]int, 0, o.Windows)
 	p.traces.init()
@@ -217,30 +225,49 @@ func New[T any](o Options[T]) (*Pool[T], error) {
 	return p, nil
 }
 
+// sized says whether objects have sizes of their own.
+func (o *Options[T]) sized() bool { return o.Size != nil || o.Recycle != nil }
+
+// recycle is what is called on return.
+func (o *Options[T]) recycle() func(*T) int {
+	switch reset, size := o.Reset, o.Size; {
+	case o.Recycle != nil:
+		return o.Recycle
+	case reset == nil:
+		return size
+	case size == nil:
+		return func(v *T) int { reset(v); return 0 }
+	default:
+		return func(v *T) int { reset(v); return size(v) }
+	}
+}
+
+// weigh is the size of an object that was just made.
+func (p *Pool[T]) weigh(it *item[T]) {
+	switch {
+	case p.o.Size != nil:
+		it.size = p.o.Size(&it.value)
+	case p.o.Recycle != nil:
+		it.size = p.recycle(&it.value)
+	}
+}
+
 // Lease gives an object without waiting. The error wraps ErrEmpty at the bound
 // of a pool that refuses or blocks, ErrClosed, or is New's; a pool with Overflow
 // whose New can't fail gives none before Close.
 func (p *Pool[T]) Lease() (Lease[T], error) {
 	s := p.enter()
-	if n := s.n - 1; uint(n) < magazine && s.leases&p.mask != 0 && p.mode.Load() == fast {
-		it := s.items[n]
-		s.n = n
-		s.leases++
-		if p.hooked {
-			s.bytes -= int64(it.size)
-			s.leave()
-			it.state = leased
-			if p.vouched {
-				return p.vouch(nil, it)
-			}
-			return Lease[T]{it: it}, nil
-		}
+	n := s.n - 1
+	if n >= magazine || s.leases&p.mask == 0 {
 		s.leave()
-		it.state = leased
-		return Lease[T]{it: it}, nil
+		return p.leaseSlow(nil)
 	}
+	it := s.items[n]
+	s.n = n
+	s.leases++
+	it.state = p.lent
 	s.leave()
-	return p.leaseSlow(nil)
+	return Lease[T]{it: it}, nil
 }
 
 // LeaseContext gives an object and waits for one, if the pool's policy is Block
@@ -263,27 +290,13 @@ func (l Lease[T]) Return() {
 	if invariants && !it.check(l.gen, DoubleReturn) {
 		return
 	}
-	if it.state != leased {
-		if it.state == idle {
-			p.twice()
-			return
-		}
-		if !p.settle(it) {
-			return
-		}
+	if it.state != leased && !p.settle(it) {
+		return
 	}
-	if p.hooked {
-		if p.size != nil {
-			if it.size = p.size(&it.value); it.size > p.largest {
-				p.drop(it, Large)
-				return
-			}
-		}
-		if p.strict && !p.fit(it) {
+	if p.recycle != nil {
+		if it.size = p.recycle(&it.value); it.size > p.largest {
+			p.drop(it, Large)
 			return
-		}
-		if p.reset != nil {
-			p.reset(&it.value)
 		}
 	}
 	if invariants {
@@ -291,13 +304,10 @@ func (l Lease[T]) Return() {
 	}
 	it.state = idle
 	s := p.enter()
-	if n := s.n; uint64(n) < p.keep && uint(n) < magazine && p.mode.Load() == fast {
-		s.items[n] = it
+	if n := s.n; n < s.keep {
+		s.items[n%magazine] = it // keep is magazine at most
 		s.n = n + 1
 		s.returns++
-		if p.hooked {
-			s.bytes += int64(it.size)
-		}
 		s.leave()
 		return
 	}

@@ -72,7 +72,8 @@ func TestOptionsAreChecked(t *testing.T) {
 		"policy 9":             {Name: "x", Policy: 9},
 		"needs MaxOutstanding": {Name: "x", Policy: Refuse},
 		"is negative":          {Name: "x", MaxIdle: -1},
-		"either Size or Bytes": {Name: "x", MaxIdleBytes: 1},
+		"needs either Size":    {Name: "x", MaxIdleBytes: 1},
+		"instead of Reset":     {Name: "x", Reset: func(*int) {}, Recycle: func(*int) int { return 0 }},
 		"no power of two":      {Name: "x", Sample: 3},
 	} {
 		if _, err := New(o); err == nil || !strings.Contains(err.Error(), want) {

@@ -10,10 +10,10 @@ import (
 // shard is a magazine under a lock: what builds use that can't pin.
 type shard[T any] struct {
 	mu      sync.Mutex
-	n       int64
+	n       uint64
+	keep    uint64
 	leases  uint64
 	returns uint64
-	bytes   int64
 	items   [magazine]*item[T]
 }
 
@@ -27,10 +27,19 @@ func (p *Pool[T]) enter() *shard[T] {
 
 func (s *shard[T]) leave() { s.mu.Unlock() }
 
-func (s *shard[T]) look() (n, bytes int64, leases, returns uint64) {
+func (s *shard[T]) look() (n, bytes int, leases, returns uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.n, s.bytes, s.leases, s.returns
+	for _, it := range s.items[:s.n] {
+		bytes += it.size
+	}
+	return int(s.n), bytes, s.leases, s.returns
+}
+
+func (s *shard[T]) allow(keep uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keep = keep
 }
 
 // grace has nothing to wait for: the lock of each magazine is taken to empty it.

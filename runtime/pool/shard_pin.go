@@ -5,7 +5,7 @@ package pool
 import (
 	"runtime"
 	"sync/atomic"
-	_ "unsafe" // linkname
+	"unsafe" // linkname, too
 )
 
 // procPin forbids that the goroutine is preempted, and so that another one runs
@@ -24,16 +24,16 @@ func procUnpin()
 // writes to it, with plain stores; others read single words to count.
 type shard[T any] struct {
 	_       [128]byte // no other P's words in these cache lines; 512 bytes are allocated aligned
-	n       int64
+	n       uint64
+	keep    uint64 // bound of n: Pool.keep, or 0 while the pool doesn't use magazines
 	leases  uint64
 	returns uint64
-	bytes   int64
 	items   [magazine]*item[T]
 	_       [224]byte
 }
 
 // enter gives this P's magazine until leave. A P that came after the pool was
-// made gets one that is neither empty nor full, so that everything goes to the
+// made gets one that is empty and full at once, so that everything goes to the
 // depot. It is small enough to be inlined.
 func (p *Pool[T]) enter() *shard[T] {
 	if i := procPin(); uint(i) < uint(len(p.shards)) {
@@ -44,12 +44,22 @@ func (p *Pool[T]) enter() *shard[T] {
 
 func (s *shard[T]) leave() { procUnpin() }
 
-// look reads the counters. Words are never torn on these machines.
-func (s *shard[T]) look() (n, bytes int64, leases, returns uint64) {
+// look reads the counters, and adds up what the objects hold. Words are never
+// torn on these machines.
+func (s *shard[T]) look() (n, bytes int, leases, returns uint64) {
 	returns = atomic.LoadUint64(&s.returns)
 	leases = atomic.LoadUint64(&s.leases)
-	return atomic.LoadInt64(&s.n), atomic.LoadInt64(&s.bytes), leases, returns
+	n = int(atomic.LoadUint64(&s.n))
+	for i := range n {
+		if it := (*item[T])(atomic.LoadPointer((*unsafe.Pointer)(unsafe.Pointer(&s.items[i])))); it != nil {
+			bytes += it.size
+		}
+	}
+	return n, bytes, leases, returns
 }
+
+// allow sets how many objects the magazine may have. Less holds after grace.
+func (s *shard[T]) allow(keep uint64) { atomic.StoreUint64(&s.keep, keep) }
 
 // grace returns when every goroutine that was in a magazine has left it, and
 // those that enter see what was stored before. Stopping the world does it: a

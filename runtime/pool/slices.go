@@ -29,6 +29,7 @@ type SliceOptions struct {
 // the one before. E holds no pointers.
 type Slices[E any] struct {
 	low     int // log2 of the smallest class
+	min     int // the smallest class
 	classes []*Pool[[]E]
 	over    *Pool[[]E]
 }
@@ -47,6 +48,7 @@ func NewSlices[E any](o SliceOptions) (*Slices[E], error) {
 		return nil, fmt.Errorf("pool: %s: slices of %s: elements need a size and no pointers", o.Name, t)
 	}
 	s := &Slices[E]{low: bits.Len(uint(o.Min - 1))}
+	s.min = 1 << s.low
 	options := Options[[]E]{Name: o.Name, Windows: o.Windows, Sample: o.Sample, Registry: o.Registry, OnFault: o.OnFault, rehome: s.rehome}
 	for k := s.low; ; k++ {
 		n := 1 << k
@@ -97,12 +99,25 @@ func pointers(t reflect.Type) bool {
 // Lease gives a slice of at least n elements, as many as its class has; what is
 // in them is left over. It never fails: after Close, too, the allocator gives.
 func (s *Slices[E]) Lease(n int) Buf[E] {
-	k := bits.Len(uint(max(n, 1)-1)) - s.low
-	p := s.over
-	if k = max(k, 0); k < len(s.classes) {
-		p = s.classes[k]
+	if k := bits.Len(uint(max(n, s.min)-1)) - s.low; uint(k) < uint(len(s.classes)) {
+		p := s.classes[k]
+		m := p.enter() // as in Pool.Lease: one call less
+		if n := m.n - 1; n < magazine && m.leases&p.mask != 0 {
+			it := m.items[n]
+			m.n = n
+			m.leases++
+			it.state = leased
+			m.leave()
+			return Buf[E]{Lease[[]E]{it: it}}
+		}
+		m.leave()
+		return s.leaseSlow(p, n)
 	}
-	l, err := p.Lease()
+	return s.leaseSlow(s.over, n)
+}
+
+func (s *Slices[E]) leaseSlow(p *Pool[[]E], n int) Buf[E] {
+	l, err := p.leaseSlow(nil)
 	if err != nil {
 		l = p.force()
 	}

@@ -85,8 +85,8 @@ func (p *Pool[T]) Stats() Stats {
 	for _, m := range p.shards {
 		n, b, l, _ := m.look()
 		s.Leases += l
-		s.Idle += int(n)
-		s.IdleBytes += int(b)
+		s.Idle += n
+		s.IdleBytes += b
 	}
 	p.mu.Unlock()
 	s.IdleBytes += s.Idle * p.o.Bytes
