@@ -90,7 +90,7 @@ func (g *generation) release() {
 
 // NewSource makes a source; Run starts it.
 func (h *Host) NewSource(spec SourceSpec) (*Source, error) {
-	spec.Kind = wire.KindSource
+	spec.Kind, spec.Access = wire.KindSource, Access{}
 	if spec.Label == "" {
 		spec.Label = "source." + spec.Name
 	}
