@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"github.com/marketprism/marketprism/sdk/wire/heap"
 )
@@ -56,6 +57,13 @@ func TestScripts(t *testing.T) {
 			wd, err := os.Getwd()
 			e.Setenv("PIPELINES", wd+"/../../pipelines")
 			return err
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "landlock" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			v, _, e := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+			return e == 0 && v >= 4, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"ports": scriptPorts, "http": scriptHTTP, "sigterm": scriptSignal(syscall.SIGTERM), "sighup": scriptSignal(syscall.SIGHUP), "jsonl": scriptJSONL, "code": scriptCode,

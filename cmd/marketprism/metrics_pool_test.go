@@ -67,6 +67,35 @@ var poolChecks = func() map[string]func(*check) {
 		// A buffer for each connection and for each answer, and a larger one where it is outgrown.
 		n := opened + float64(c.venue.HTTP)
 		c.between(c.end, n, 4*n, "pool_leases_total", "pool", "frames")
+		// A batch for each turn of the lane, one for each checkpoint, one for each tick
+		// of the processor, and one for each book that waits; a message for each tick, and for each book in a
+		// checkpoint but the first one, which has none.
+		turns, written, ticks := c.end.of("sched_lane_polls_total", "lane", metricsFeed), c.end.of("checkpoint_writes_total"), c.lastAt.Sub(c.began).Seconds()
+		snapshots := c.end.of("flow_records_total", "feed", metricsFeed, "kind", "book_snapshot")
+		waits := snapshots + c.end.of("book_resyncs_total") // of books for their snapshots
+		c.between(c.end, turns+written, turns+written+ticks+waits+1, "pool_leases_total", "pool", "batches")
+		c.between(c.end, 2*(written-1)+1, 2*written+ticks+1, "pool_leases_total", "pool", "books")
+		// Both sides of both books begin anew with each snapshot, which is what comes
+		// compressed.
+		c.between(c.end, 4*snapshots, 1e5*snapshots, "pool_leases_total", "pool", "levels")
+		c.between(c.end, snapshots, float64(c.venue.HTTP), "pool_leases_total", "pool", "inflaters")
+	}
+	outstanding := m["pool_outstanding_leases"]
+	m["pool_outstanding_leases"] = func(c *check) {
+		outstanding(c)
+		// The levels of two synchronised books are leased; the rest is for a moment.
+		levels := 0
+		for _, symbol := range []string{"BTCUSDT", "ETHUSDT"} {
+			b, err := c.emu.Book(symbol, 0)
+			if err != nil {
+				c.Fatal(err)
+			}
+			levels += len(b.Bids) + len(b.Asks)
+		}
+		c.between(c.end, 4, float64(levels), "pool_outstanding_leases", "pool", "levels", "class", "")
+		for _, name := range []string{"batches", "books", "inflaters"} {
+			c.between(c.end, 0, 1, "pool_outstanding_leases", "pool", name, "class", "")
+		}
 	}
 	m["pool_destroyed_objects_total"] = func(c *check) {
 		for _, x := range c.end.all("pool_destroyed_objects_total") {

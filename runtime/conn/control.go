@@ -211,7 +211,7 @@ func (l *link) send(data string) error { return l.sendFrame(&source.Frame{Data: 
 func (l *link) sendFrame(fr *source.Frame) error {
 	now := time.Now()
 	data := []byte(fr.Data)
-	if err := l.f.append(source.InputSent, l.num, now, data); err != nil {
+	if err := l.f.append(source.InputSent, l.num, now, data, nil); err != nil {
 		return err
 	}
 	if fr.Sign != nil {

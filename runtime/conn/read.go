@@ -85,7 +85,7 @@ func (l *link) readFrames() error {
 		}
 		now := time.Now()
 		mono := Mono(now)
-		if _, err := frames.Append(kind, l.num, now.UnixNano(), mono, l.buf[:n]); err != nil {
+		if _, err := frames.Append(kind, l.num, now.UnixNano(), mono, l.buf[:n], nil); err != nil {
 			if err := l.f.appendFailed(l.num, err); err != nil {
 				return err
 			}

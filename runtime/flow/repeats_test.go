@@ -131,10 +131,7 @@ func TestDuplicatesFarBehind(t *testing.T) {
 		}
 	}
 	b.closed(1, "replaced")
-	saved, err := b.lane.Save()
-	if err != nil {
-		t.Fatal(err)
-	}
+	saved := saved(t, b.lane)
 	b.lane = flow.New(b.settings)
 	if _, _, err := b.lane.Restore(saved); err != nil {
 		t.Fatal(err)

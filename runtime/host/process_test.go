@@ -123,10 +123,15 @@ func TestSourceIsConfined(t *testing.T) {
 	if err != nil || !strings.Contains(q[0].Body, "permission denied") {
 		t.Errorf("dialling: %v %v", q, err)
 	}
+	filters(t)
+	q, err = p.Requests(ctx, source.RequestFor{Purpose: "listen"})
+	if err != nil || !strings.Contains(q[0].Body, "permission denied") {
+		t.Errorf("listening: %v %v", q, err)
+	}
 }
 
 // third copies the test binary to where a third-party plugin would lie.
-func third(t *testing.T) (path, sum string) {
+func third(t *testing.T, name string) (path, sum string) {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -136,7 +141,7 @@ func third(t *testing.T) (path, sum string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path = filepath.Join(t.TempDir(), "marketprism-source-test")
+	path = filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(path, b, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +151,7 @@ func third(t *testing.T) (path, sum string) {
 
 func TestThirdPartyIsPinned(t *testing.T) {
 	ctx := context.Background()
-	path, sum := third(t)
+	path, sum := third(t, "marketprism-source-test")
 	h := host.New(testOptions(io.Discard))
 	spec := host.Spec{Kind: wire.KindSource, Name: "test", Path: path}
 	if _, err := h.Describe(ctx, spec); fault.Of(err) != fault.Stop || !strings.Contains(err.Error(), "has no SHA-256 pin") {

@@ -41,6 +41,9 @@ func startSink(t testing.TB, o host.Options, spec host.SinkSpec, j *journal.Jour
 	if spec.Name == "" {
 		spec.Name = "file"
 	}
+	if spec.Access.Writes == nil && !spec.Access.Undeclared && spec.WorkDir != "" {
+		spec.Access.Writes = []host.Path{{Attribute: "dir", Path: ".", Target: schema.Directory}}
+	}
 	if j != nil {
 		spec.Journals = []host.JournalRef{{Name: "test-spot-records", Journal: j, Venue: "test", Market: market.MarketSpot,
 			Cursor: s.cursor.Load}}
@@ -458,7 +461,7 @@ func TestKilledSinkRepeats(t *testing.T) {
 	}
 	answered, killed := 0, 0
 	for next := 0; answered < batches; {
-		for next < batches {
+		for next < batches && len(s.got) == 0 { // what is lost is known before more is submitted
 			err := s.snk.Submit(ring.Request{Batch: uint64(next), Op: ring.OpWrite, From: from[next], To: to[next]})
 			if err != nil {
 				break // full, or not open

@@ -41,8 +41,14 @@ func TestSession(t *testing.T) {
 	if got, want := strings.Join(params(t, f), " "), "SUBSCRIBE btcusdt@markPrice@1s btcusdt@aggTrade btcusdt@kline_1m btcusdt@kline_1h"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	if !slices.Equal(f.Subs, []int{0, 3, 4}) {
+	if !slices.Equal(f.Subs, []int{0, 1, 2, 3, 4}) { // also those that share a stream: a refusal is of all of them
 		t.Errorf("subscriptions %v", f.Subs)
+	}
+	// A stream goes on while one of its channels is wanted.
+	frames, err := s.Frames(source.FrameRequest{Market: market.MarketLinear, Unsubscribe: true, Live: []source.Subscription{sub(market.ChannelFunding, "BTCUSDT")},
+		Subscriptions: []source.Subscription{sub(market.ChannelMarkPrice, "BTCUSDT"), sub(market.ChannelMarkPrice, "ETHUSDT")}})
+	if err != nil || len(frames) != 1 || strings.Join(params(t, frames[0]), " ") != "UNSUBSCRIBE ethusdt@markPrice@1s" || !slices.Equal(frames[0].Subs, []int{1}) {
+		t.Errorf("%v, %v", frames, err)
 	}
 }
 

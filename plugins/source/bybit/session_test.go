@@ -50,6 +50,10 @@ func TestSession(t *testing.T) {
 		steps := oracle.Session(t, New(), source.SessionRequest{Market: c.m, Endpoint: "ws://127.0.0.1:1/x", Subscriptions: c.subs}, 2)
 		oracle.Rendered(t, steps[1].Subscribe, func(f source.Frame) string { return parts(f, "subscribe") }, c.want...)
 	}
+	// Tickers go on while one of their channels is wanted.
+	oracle.Frames(t, New(), source.FrameRequest{Market: market.MarketLinear, Unsubscribe: true, Live: []source.Subscription{sub(market.ChannelTicker, "BTCUSDT")},
+		Subscriptions: []source.Subscription{sub(market.ChannelFunding, "BTCUSDT"), sub(market.ChannelFunding, "ETHUSDT")}},
+		func(f source.Frame) string { return parts(f, "unsubscribe") }, "tickers.ETHUSDT [1]")
 }
 
 // parts of a frame: its one topic, the subscriptions.
@@ -71,7 +75,7 @@ func TestArgs(t *testing.T) {
 	p := New()
 	all := make([]string, len(intervals))
 	for i := range intervals {
-		all[i] = intervals[i].name
+		all[i] = intervals[i].Name
 	}
 	request := func(n, lengths int) source.SessionRequest {
 		r := source.SessionRequest{Market: market.MarketLinear}

@@ -17,7 +17,11 @@ var sub = oracle.Sub
 
 // parts of a frame: what it does, to which channel, with what, the subscriptions.
 func parts(f source.Frame) string {
-	var r request
+	var r struct {
+		ID             uint32
+		Channel, Event string
+		Payload        []string
+	}
 	if err := json.Unmarshal([]byte(f.Data), &r); err != nil || strconv.Itoa(int(r.ID)) != f.Token || r.ID>>31 != 0 {
 		return fmt.Sprintf("%s %v", f.Data, err)
 	}

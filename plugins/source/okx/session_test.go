@@ -50,6 +50,9 @@ func TestSession(t *testing.T) {
 	)
 	oracle.Frames(t, s, source.FrameRequest{Market: market.MarketLinear, Unsubscribe: true, Subscriptions: []source.Subscription{sub(market.ChannelBook, "BTC-USDT")}}, parts,
 		`unsubscribe {"channel":"books","instId":"BTC-USDT"} [0]`)
+	// What another contract needs isn't given up.
+	oracle.Frames(t, s, source.FrameRequest{Market: market.MarketLinear, Unsubscribe: true, Subscriptions: subs[5:8:8], Live: []source.Subscription{sub(market.ChannelIndexPrice, "BTC-USDT-261225")}}, parts,
+		`unsubscribe {"channel":"index-tickers","instId":"BTC-USD"} [2]`)
 }
 
 // parts of a frame: what it does, its one argument, the subscriptions.
