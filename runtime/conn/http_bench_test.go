@@ -202,7 +202,7 @@ func BenchmarkHTTPRatio(b *testing.B) {
 		if secure {
 			name, url, rounds = "tls", "https://"+leanServer(b, config), 21
 		}
-		for _, n := range []int{1, 8} {
+		for _, n := range []int{1, 8, 32} {
 			b.Run(fmt.Sprintf("%s/conns=%d", name, n), func(b *testing.B) {
 				p, err := NewHTTPPool(HTTPPoolSettings{Roots: roots, MaxConns: n})
 				if err != nil {
