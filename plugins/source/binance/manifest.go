@@ -176,7 +176,7 @@ func channel(c market.Channel, ms []market.Market, k market.Kind) source.Channel
 func spotChannels(sbe bool) []source.ChannelSpec {
 	trades := channel(market.ChannelTrades, spotOnly, market.KindTrade)
 	trades.Attributes = schema.Attributes{aggregateAttribute}
-	trades.Sequence, trades.Weight = source.SequenceIncrement, 25
+	trades.Sequence, trades.Weight, trades.History = source.SequenceIncrement, 25, &source.History{By: source.HistorySequence}
 	book := channel(market.ChannelBook, spotOnly, market.KindBookDelta)
 	book.Kinds = []market.Kind{market.KindBookSnapshot, market.KindBookDelta}
 	book.Attributes, book.Weight = bookAttributes(5000, "100ms", "1000ms"), 50
@@ -215,6 +215,7 @@ func futuresChannels() []source.ChannelSpec {
 		trades := add(market.ChannelTrades, market.KindTrade, public)
 		trades.Attributes = schema.Attributes{aggregateAttribute}
 		trades.Sequence, trades.Weight = source.SequenceIncrement, 20
+		trades.History = &source.History{By: source.HistorySequence} // of single trades the latest 1,000 alone
 		if rest != public {
 			trades.ClassWhen = []source.ClassRule{{Attribute: "aggregate", Value: true, Class: rest}}
 		}

@@ -113,8 +113,10 @@ func channels() []source.ChannelSpec {
 	liquidations.PerMarket = true
 	instruments := stream(market.ChannelInstruments, everywhere, market.KindInstrument)
 	instruments.Transport, instruments.PollEvery, instruments.PerMarket, instruments.Weight = source.Poll, time.Hour, true, 1
+	trades := stream(market.ChannelTrades, everywhere, market.KindTrade) // ids are of the whole venue: the connection's numbers tell what is missing
+	trades.History = &source.History{By: source.HistoryTime}
 	return []source.ChannelSpec{
-		stream(market.ChannelTrades, everywhere, market.KindTrade), // ids are of the whole venue: the connection's numbers tell what is missing
+		trades,
 		book, stream(market.ChannelTicker, everywhere, market.KindTicker), candles,
 		stream(market.ChannelFunding, contracts, market.KindFunding),
 		stream(market.ChannelMarkPrice, contracts, market.KindMarkPrice),

@@ -116,6 +116,7 @@ func stream(c market.Channel, ms []market.Market, k market.Kind) source.ChannelS
 func channels() []source.ChannelSpec {
 	// Ids of trades rise, but aren't consecutive: what is missing can't be told.
 	trades := stream(market.ChannelTrades, everywhere, market.KindTrade)
+	trades.History = &source.History{By: source.HistoryTime, Backward: true}
 
 	book := stream(market.ChannelBook, everywhere, market.KindBookDelta)
 	book.Kinds = []market.Kind{market.KindBookSnapshot, market.KindBookDelta}

@@ -83,6 +83,7 @@ func stream(c market.Channel, ms []market.Market, k market.Kind) source.ChannelS
 func channels() []source.ChannelSpec {
 	// Trades have ids that don't count: what is missing can't be told.
 	trades := stream(market.ChannelTrades, everywhere, market.KindTrade)
+	trades.History = &source.History{By: source.HistoryTime}
 
 	book := stream(market.ChannelBook, everywhere, market.KindBookDelta)
 	book.Kinds = []market.Kind{market.KindBookSnapshot, market.KindBookDelta}

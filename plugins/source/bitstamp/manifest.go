@@ -124,8 +124,10 @@ func channels() []source.ChannelSpec {
 	instruments := poll(market.ChannelInstruments, everywhere, market.KindInstrument, time.Hour)
 	instruments.PerMarket = true
 
+	trades := stream(market.ChannelTrades, everywhere, market.KindTrade) // ids rise with holes
+	trades.History = &source.History{By: source.HistoryRecent}           // of the last hour
 	all := []source.ChannelSpec{
-		stream(market.ChannelTrades, everywhere, market.KindTrade), // ids rise with holes
+		trades,
 		book, ticker, candles, openInterest, instruments,
 	}
 	for _, c := range []source.ChannelSpec{stream(market.ChannelFunding, linear, market.KindFunding),

@@ -114,6 +114,7 @@ func channels() []source.ChannelSpec {
 	// Spot's ids are numbers with holes, contracts' and options' are none: what is
 	// missing can't be told from them.
 	trades := stream(market.ChannelTrades, pairs, market.KindTrade)
+	trades.History = &source.History{By: source.HistoryRecent}
 	ofOptions := stream(market.ChannelTrades, options, market.KindTrade)
 	ofOptions.PerMarket = true
 	ofOptions.Attributes = schema.Attributes{coinsAttribute}

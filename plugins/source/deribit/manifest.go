@@ -122,7 +122,7 @@ func channels() []source.ChannelSpec {
 	// trade_seq counts the trades of an instrument, those of blocks and
 	// combinations with them.
 	trades := withInterval(stream(market.ChannelTrades, everywhere, market.KindTrade))
-	trades.Sequence, trades.Weight = source.SequenceIncrement, 1
+	trades.Sequence, trades.Weight, trades.History = source.SequenceIncrement, 1, &source.History{By: source.HistorySequence}
 
 	book := withInterval(stream(market.ChannelBook, everywhere, market.KindBookDelta))
 	book.Kinds = []market.Kind{market.KindBookSnapshot, market.KindBookDelta}

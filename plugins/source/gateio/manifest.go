@@ -124,6 +124,7 @@ func channelsOf(m market.Market) []source.ChannelSpec {
 		return s
 	}
 	trades := stream(market.ChannelTrades, market.KindTrade)
+	trades.History = &source.History{By: source.HistoryRecent}
 	if m == market.MarketSpot { // "One market Trade ID (Continuous Growth within a Single Market ID)"
 		trades.Sequence = source.SequenceRange
 	}

@@ -50,6 +50,7 @@ func contractStream(c market.Channel, k market.Kind, ms ...market.Market) source
 
 func contractChannels() []source.ChannelSpec {
 	trades := contractStream(market.ChannelTrades, market.KindTrade, contracts...)
+	trades.History = &source.History{By: source.HistoryRecent}
 	trades.Sequence = source.SequenceIncrement // consecutive by product in all recordings
 
 	book := contractStream(market.ChannelBook, market.KindBookDelta, contracts...)

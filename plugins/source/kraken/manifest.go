@@ -85,7 +85,8 @@ func channels() []source.ChannelSpec {
 		names[i] = intervals[i].name
 	}
 	return []source.ChannelSpec{
-		{Channel: market.ChannelTrades, Markets: spot, Kinds: []market.Kind{market.KindTrade}, Transport: source.Stream, Sequence: source.SequenceIncrement},
+		{Channel: market.ChannelTrades, Markets: spot, Kinds: []market.Kind{market.KindTrade}, Transport: source.Stream, Sequence: source.SequenceIncrement,
+			History: &source.History{By: source.HistoryTime}},
 		{
 			Channel: market.ChannelBook, Markets: spot, Kinds: []market.Kind{market.KindBookSnapshot, market.KindBookDelta}, Transport: source.Stream,
 			Attributes: schema.Attributes{{Name: "depth", Type: schema.Int, Default: 100, Min: schema.Limit(1), Max: schema.Limit(1000),

@@ -159,8 +159,10 @@ func channels() []source.ChannelSpec {
 	}
 	instruments := stream(market.ChannelInstruments, everywhere, market.KindInstrument)
 	instruments.Transport, instruments.PollEvery, instruments.PerMarket, instruments.Weight = source.Poll, time.Hour, true, 4
+	trades := stream(market.ChannelTrades, everywhere, market.KindTrade) // ids are numbers with holes
+	trades.History = &source.History{By: source.HistoryRecent}
 	return []source.ChannelSpec{
-		stream(market.ChannelTrades, everywhere, market.KindTrade), // ids are numbers with holes
+		trades,
 		book,
 		stream(market.ChannelBBO, everywhere, market.KindBBO),
 		stream(market.ChannelTicker, everywhere, market.KindTicker),
