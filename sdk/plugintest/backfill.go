@@ -1,0 +1,94 @@
+package plugintest
+
+import (
+	"time"
+
+	"github.com/marketprism/marketprism/sdk/plugintest/emulator"
+	"github.com/marketprism/marketprism/sdk/source"
+)
+
+func needsHistory(b *bench) string {
+	if c := b.channel(trades); c.History == nil {
+		return b.man.Venue + " has no history of trades on " + b.cfg.Market.String()
+	}
+	return ""
+}
+
+// 17: trades that a gap took are asked for again: each trade of the market comes
+// out once, and a quality record says so of each gap. A request that the venue puts
+// off is made when it may be.
+func playBackfill(b *bench) {
+	b.emulate(func(o *emulator.Options) { o.Rate = min(o.Rate, 100) }) // the shortest histories are of 10 s then
+	b.start(trades)
+	b.flow()
+	b.inject(emulator.Fault{Kind: emulator.FaultDisconnect})
+	b.filled("disconnect")
+	b.flow()
+	if b.channel(trades).Sequence != source.SequenceNone {
+		b.inject(emulator.Fault{Kind: emulator.FaultStatus, Code: 429, RetryAfter: 2})
+		for i := range b.cfg.Symbols {
+			b.inject(emulator.Fault{Kind: emulator.FaultGap, Symbol: b.native(i), Channel: "trades", Count: 3})
+		}
+		b.filled("gap")
+		b.flow()
+	}
+	rs := b.settle()
+	b.complete(rs, false)
+	b.unbroken(rs)
+}
+
+// filled waits until every symbol's trades have a record that history filled a gap.
+func (b *bench) filled(cause string) {
+	b.Helper()
+	from := time.Now().UnixNano()
+	for i := range b.cfg.Symbols {
+		name := b.native(i)
+		b.wait("the record that history filled a gap of "+name+" by "+cause, func(rs []Record) bool {
+			for _, q := range quality(rs, cause, "trades", name) {
+				if q.TsRecv > from && q.Ref != nil && q.Repaired != "resumed" {
+					if q.Repaired != "history" || q.Missing != nil && *q.Missing > 0 {
+						b.Fatalf("a gap of %s was not filled: repaired %q: %s", name, q.Repaired, q.Detail)
+					}
+					return true
+				}
+			}
+			return false
+		})
+	}
+}
+
+// unbroken checks that the ids of each symbol's trades, which the emulator counts
+// one by one, have no hole, and that each stands once.
+func (b *bench) unbroken(rs []Record) {
+	b.Helper()
+	for i := range b.cfg.Symbols {
+		name := b.native(i)
+		seen := map[int64]int{}
+		first, last, again := int64(0), int64(0), 0
+		for _, r := range rs {
+			if r.Kind != "trade" || r.Symbol != name {
+				continue
+			}
+			id := r.id()
+			if seen[id]++; seen[id] > 1 {
+				again++
+			}
+			if r.Origin == "" && (first == 0 || id < first) {
+				first = id
+			}
+			last = max(last, id)
+		}
+		var holes []int64
+		for id := first; id <= last; id++ {
+			if seen[id] == 0 {
+				holes = append(holes, id)
+			}
+		}
+		if len(holes) > 0 || again > 0 {
+			b.Errorf("trades %d to %d of %s: %d lack, from %v on; %d stand twice\n%s", first, last, name, len(holes), holes[:min(3, len(holes))], again, b.tail())
+		}
+		if first == 0 {
+			b.Errorf("no trade of %s", name)
+		}
+	}
+}
