@@ -136,7 +136,7 @@ func (l *Lane) insistOnFills(now int64) {
 }
 
 // past takes a trade of an answer: it reports whether that lacked.
-func (l *Lane) past(in *instrument, st *stream, v market.View) bool {
+func (l *Lane) past(st *stream, v market.View) bool {
 	first, seq, ts := v.Seq(), v.Seq(), v.Ts()
 	if spec := l.specs[st.Channel]; spec.Sequence == source.SequenceRange && v.TradeFirstID() != market.None {
 		first = v.TradeFirstID()
@@ -184,8 +184,7 @@ func (l *Lane) past(in *instrument, st *stream, v market.View) bool {
 		l.meter.backfilled.Add(1)
 		return true
 	}
-	l.repeated(in, st)
-	return false
+	return false // answers hold the neighbours too: that is no repetition of the venue's
 }
 
 // know notes a trade around or in the gap; false if it was known, or no more can be.
@@ -310,9 +309,12 @@ func (l *Lane) filled(in *instrument, st *stream, why string) {
 		q.FromTs = max(min(f.Newest, f.ToRecv), f.FromRecv)
 		detail += ", the venue's answers end within the gap"
 	}
-	if f.Found > 0 || result == fillWhole {
+	switch {
+	case f.Numbered && f.Found == 0 && result == fillWhole:
+		q.Repaired, detail = []byte("late"), "they came late by a connection"
+	case f.Found > 0 || result == fillWhole:
 		q.Repaired = []byte("history")
-	} else {
+	default:
 		result = fillNone
 	}
 	if why != "" {

@@ -82,7 +82,7 @@ func TestBackfillOfANumberedGap(t *testing.T) {
 	}
 	b.wasAsked()
 	b.metrics(map[string]float64{"flow_backfills_total whole": 1, "flow_backfills_total part": 0, "flow_backfilled_total": 3, "flow_backfilling": 0,
-		"flow_missing_total trades": 3, "flow_duplicates_total trades": 6, "flow_out_of_order_total trades": 0})
+		"flow_missing_total trades": 3, "flow_duplicates_total trades": 0, "flow_out_of_order_total trades": 0})
 	b.note(0, flow.Note{Note: flow.NoteStop})
 	rs := b.read(b.records)
 	for _, r := range rs {
@@ -218,6 +218,15 @@ func TestBackfillMeetsTheLate(t *testing.T) {
 	b.answer("btc", 2, 3, "", pasts("btc", 2, 3)...)
 	b.want("trade btc 1", "quality btc gap trades from_seq=1 to_seq=4 missing=2", "trade btc 4", "trade btc 3", "trade btc 2",
 		`quality btc gap trades from_seq=1 to_seq=4 missing=0 repaired="history" closes detail="1 trades found"`)
+}
+
+func TestBackfillOfWhatCameLate(t *testing.T) {
+	b := newBench(t, withHistory(bySequence, source.SequenceIncrement))
+	b.subscribed(1, "btc")
+	b.trades("btc", 1, 3, 2)
+	b.answer("btc", 2, 2, "", pasts("btc", 1, 2, 3)...)
+	b.want("trade btc 1", "quality btc gap trades from_seq=1 to_seq=3 missing=1", "trade btc 3", "trade btc 2",
+		`quality btc gap trades from_seq=1 to_seq=3 missing=0 repaired="late" closes detail="they came late by a connection"`)
 }
 
 // Where the pipeline wants none, or the stream is given up, nothing waits.

@@ -254,7 +254,7 @@ func (l *Lane) record(v market.View) error {
 	st := l.stream(in, v.Channel(), v.Flags()&market.FlagAggregate != 0, l.recv)
 	st.begin(l.recv)
 	if st.Filled && v.Origin() == market.OriginBackfill && l.history(st) != nil {
-		if l.past(in, st, v) {
+		if l.past(st, v) {
 			l.passOn(v)
 			st.Messages++
 			s := l.figures(in, st)

@@ -26,7 +26,7 @@ var (
 	mMissing      = layer.Counter(telemetry.Complete, "missing_total", "Messages known to be missing by the venue's numbering; the quality records say between which.", "feed", "channel")
 	mBackfills    = layer.Counter(telemetry.Complete, "backfills_total", "Ended gaps whose trades were asked for again, by what came of it: whole; part and none leave the rest a gap, the quality record says why; unasked, for too many waited already. If part and none grow, the venue's history doesn't reach back.", "feed", "result")
 	mBackfilled   = layer.Counter(telemetry.Complete, "backfilled_total", "Trades that a gap had taken and a request brought; each is a record of origin backfill.", "feed")
-	mBackfilling  = layer.Gauge(telemetry.Complete, "backfilling", "Gaps whose trades are asked for or wait for it; if it stays, look at the history requests in marketprism_http_errors_total and at the venue's budget.", "feed")
+	mBackfilling  = layer.Gauge(telemetry.Complete, "backfilling", "Gaps whose trades are asked for or wait for it; if it stays, look at marketprism_conn_http_requests_total of purpose history and at the venue's budget.", "feed")
 	mDecodeErrors = layer.Counter(telemetry.Complete, "decode_errors_total", "Frames that the plugin refused; each is a quality record that names the frame, and the frame is kept.", "feed")
 	mNotices      = layer.Counter(telemetry.Changed, "notices_total", "What the venue said of itself: rejected is a subscription that it refused, maintenance that it goes away.", "feed", "cause")
 	mDuplicates   = layer.Counter(telemetry.Changed, "duplicates_total", "Records dropped because they had been delivered before; with two connections half of all, with one the venue repeats itself.", "feed", "channel")
