@@ -200,7 +200,7 @@ func (r *metricsRun) settled() scrape {
 	r.t.Helper()
 	r.settle()
 	return r.until("all to be committed", func(s scrape) bool {
-		return s.of("sink_lag_bytes", "sink", "parquet.lake") == 0 && s.of("flow_lag_bytes") == 0 && s.of("runtime_ready") == 1
+		return s.of("sink_lag_bytes", "sink", "parquet.lake") == 0 && s.of("flow_lag_bytes") == 0 && s.of("runtime_ready") == 1 && s.of("flow_backfilling") == 0
 	})
 }
 

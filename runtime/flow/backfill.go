@@ -23,7 +23,7 @@ const (
 	maxFillSpans = 64          // runs of numbers of a gap that may lack at a time
 	maxFillKeys  = 32768       // trades around and in a gap that are told apart by key
 	fillPatience = int64(60e9) // before what was not answered is asked for again
-	fillSlack    = int64(1e6)  // asked for beyond a gap's times: venues cut them to milliseconds
+	fillSlack    = int64(1e6)  // asked for beyond a gap's times, and allowed for in answers: venues cut them to milliseconds
 )
 
 // fill is a gap whose trades may come yet. Its exported fields are what a
@@ -34,6 +34,7 @@ type fill struct {
 	FromSeq, ToSeq   int64 // around it, as that record has them
 	FromRecv, ToRecv int64
 	FromTs, ToTs     int64  // at the venue, of the trades around it
+	Coarse           int64  // what times in answers are cut to
 	Numbered         bool   // it is known which lack:
 	Left             []span // these numbers
 	Beyond           int64  // and so many that are too scattered to be remembered
@@ -48,6 +49,8 @@ type fill struct {
 	Fresh  int64 // trades found in the answer that is coming
 	Oldest int64 // in all answers, at the venue; 0: none came
 	Newest int64
+	Back   bool  // an answer had a trade of before the gap
+	Fore   bool  // or of behind it
 	Low    int64 // in the answer that is coming, as the venue pages
 	High   int64
 	Seen   int64 // trades in it
@@ -89,7 +92,7 @@ func (l *Lane) backfill(in *instrument, st *stream, f fill, n int64, left []span
 	if f.Numbered {
 		f.Left, f.Beyond = left, max(n-length(left), 0)
 	}
-	f.Since, f.Keys = st.Since, slices.Clone(st.Recent)
+	f.Since, f.Keys, f.Coarse = st.Since, slices.Clone(st.Recent), max(int64(h.Coarse), fillSlack)
 	slices.Sort(f.Keys)
 	st.Fills = append(st.Fills, f)
 	st.Filled = true
@@ -164,15 +167,15 @@ func (l *Lane) past(st *stream, v market.View) bool {
 				continue
 			}
 			st.found(first, seq)
-		case ts < f.FromTs || ts > f.ToTs || !f.know(v.Key()):
-			continue
 		default:
-			for k := range st.Fills {
-				if k != i && st.Fills[k].FromTs <= ts && ts <= st.Fills[k].ToTs {
-					st.Fills[k].know(v.Key())
-				}
+			known := f.knows(v.Key())
+			f.Back = f.Back || ts < f.FromTs-f.Coarse || known && ts <= f.FromTs
+			f.Fore = f.Fore || ts > f.ToTs || known && ts >= f.ToTs-f.Coarse
+			if known || !f.near(ts) || ts > f.ToTs || len(f.Keys) >= maxFillKeys {
+				continue
 			}
 		}
+		st.met(v)
 		f.Found++
 		f.Fresh++
 		if f.Numbered && seq == market.None {
@@ -187,24 +190,36 @@ func (l *Lane) past(st *stream, v market.View) bool {
 	return false // answers hold the neighbours too: that is no repetition of the venue's
 }
 
-// know notes a trade around or in the gap; false if it was known, or no more can be.
-func (f *fill) know(key uint64) bool {
-	i, ok := slices.BinarySearch(f.Keys, key)
-	if ok || len(f.Keys) >= maxFillKeys {
-		return false
-	}
-	f.Keys = slices.Insert(f.Keys, i, key)
-	return true
+// near says whether a trade of this time may be of the gap, or its neighbour.
+func (f *fill) near(ts int64) bool { return f.FromTs-f.Coarse <= ts && ts <= f.ToTs+f.Coarse }
+
+func (f *fill) knows(key uint64) bool {
+	_, ok := slices.BinarySearch(f.Keys, key)
+	return ok
 }
 
-// met notes a trade that came by a connection while gaps wait to be filled: an
-// answer may hold it as well.
+// met notes a trade that came while gaps wait to be filled: an answer, or a
+// connection that is late, may bring it as well.
 func (s *stream) met(v market.View) {
 	for i := range s.Fills {
-		if f := &s.Fills[i]; f.FromTs <= v.Ts() && v.Ts() <= f.ToTs {
-			f.know(v.Key())
+		f := &s.Fills[i]
+		if !f.near(v.Ts()) || len(f.Keys) >= maxFillKeys {
+			continue
+		}
+		if at, known := slices.BinarySearch(f.Keys, v.Key()); !known {
+			f.Keys = slices.Insert(f.Keys, at, v.Key())
 		}
 	}
+}
+
+// brought says whether an answer was quicker than the connection.
+func (s *stream) brought(v market.View) bool {
+	for i := range s.Fills {
+		if f := &s.Fills[i]; f.near(v.Ts()) && f.knows(v.Key()) {
+			return true
+		}
+	}
+	return false
 }
 
 // answered handles the end of an answer: the rest is asked for, or what there is
@@ -288,7 +303,7 @@ func (l *Lane) filled(in *instrument, st *stream, why string) {
 	detail, result := fmt.Sprintf("%d trades found", f.Found), fillPart
 	// Nothing counts these trades: an answer that holds the one before the gap and
 	// the one after it has what the venue has between.
-	over := !f.Numbered && f.Oldest != 0 && f.Oldest <= f.FromTs && f.Newest >= f.ToTs
+	over := f.Back && f.Fore
 	switch {
 	case f.Numbered:
 		if q.Missing = f.lacks(); q.Missing == 0 {
@@ -302,10 +317,10 @@ func (l *Lane) filled(in *instrument, st *stream, why string) {
 	case over && why == "":
 		result = fillWhole
 		detail += ", and the answers reach over the whole gap"
-	case f.Oldest != 0 && f.Oldest > f.FromTs && f.Newest >= f.ToTs: // what is before the oldest is not proven
+	case f.Fore && f.Oldest > f.FromTs: // what is before the oldest is not proven
 		q.ToTs = min(max(f.Oldest, f.FromRecv), f.ToRecv)
 		detail += ", the venue's answers don't reach back to the gap's beginning"
-	case f.Oldest != 0 && f.Oldest <= f.FromTs && f.Newest < f.ToTs:
+	case f.Back:
 		q.FromTs = max(min(f.Newest, f.ToRecv), f.FromRecv)
 		detail += ", the venue's answers end within the gap"
 	}

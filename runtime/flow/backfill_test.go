@@ -220,6 +220,39 @@ func TestBackfillMeetsTheLate(t *testing.T) {
 		`quality btc gap trades from_seq=1 to_seq=4 missing=0 repaired="history" closes detail="1 trades found"`)
 }
 
+// An answer may hold what its connection brings yet, and times cut to a second.
+func TestBackfillIsQuicker(t *testing.T) {
+	cut := func(id, to int64) func(*source.Out) {
+		return func(o *source.Out) {
+			o.Trade(&market.Trade{Header: market.Header{Instrument: o.Symbol([]byte("btc")), Channel: market.ChannelTrades, Origin: market.OriginBackfill,
+				Ts: t0 + id - id%to, TsSend: market.None, Seq: id, PrevSeq: market.None}, ID: fmt.Append(nil, id), Price: dec("100.5"), Amount: dec("1"),
+				Side: market.SideBuy, FirstID: market.None, LastID: market.None})
+		}
+	}
+	b := newBench(t, withHistory(source.History{By: source.HistoryRecent, Coarse: 1000}, source.SequenceNone))
+	b.subscribed(1, "btc")
+	b.trades("btc", 1000, 1100)
+	b.closed(1, "reset")
+	b.subscribed(2, "btc")
+	b.frame(2, trade("btc", 3500))
+	b.frame(2, trade("btc", 3600))
+	b.answer("btc", t0+1100-1e6, t0+3500+1e6, "", cut(1000, 1000), cut(1100, 1000), cut(1200, 1000), cut(3400, 1000), cut(3500, 1000), cut(3600, 1000))
+	b.trades("btc", 3700)
+	got := b.texts()
+	want := []string{"trade btc 3600", "trade btc 1200", "trade btc 3400",
+		`quality btc disconnect trades to_seq=3500 repaired="history" closes detail="2 trades found, and the answers reach over the whole gap"`, "trade btc 3700"}
+	if !slices.Equal(got[len(got)-5:], want) {
+		t.Errorf("got %q", got)
+	}
+	b = newBench(t, withHistory(bySequence, source.SequenceIncrement))
+	b.subscribed(1, "btc")
+	b.trades("btc", 1, 4, 6)
+	b.feed(input{kind: source.InputHTTP, payload: "a response", decode: tradeOf("btc", 3, market.OriginBackfill)})
+	b.trades("btc", 3, 2)
+	b.want("trade btc 1", "quality btc gap trades from_seq=1 to_seq=4 missing=2", "trade btc 4", "quality btc gap trades from_seq=4 to_seq=6 missing=1", "trade btc 6",
+		"trade btc 3", "trade btc 2")
+}
+
 func TestBackfillOfWhatCameLate(t *testing.T) {
 	b := newBench(t, withHistory(bySequence, source.SequenceIncrement))
 	b.subscribed(1, "btc")

@@ -263,6 +263,10 @@ func (l *Lane) record(v market.View) error {
 		}
 		return nil
 	}
+	if len(st.Fills) > 0 && v.Origin() == market.OriginLive && st.brought(v) {
+		l.repeated(in, st)
+		return nil
+	}
 	if l.duplicate(in, st, v) {
 		return nil
 	}

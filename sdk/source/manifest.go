@@ -131,9 +131,10 @@ type ChannelSpec struct {
 // History is how trades of the past are asked for (PurposeHistory). An answer
 // holds as many as the venue gives at once; the runtime asks on from there.
 type History struct {
-	By       HistoryBy `json:"by"`
-	Backward bool      `json:"backward,omitempty"` // an answer ends at To and the next one is before it; else it begins at From
-	Single   bool      `json:"single,omitempty"`   // single trades alone: those that the venue merges (attribute aggregate) can't be asked for
+	By       HistoryBy     `json:"by"`
+	Backward bool          `json:"backward,omitempty"` // an answer ends at To and the next one is before it; else it begins at From
+	Single   bool          `json:"single,omitempty"`   // single trades alone: those that the venue merges (attribute aggregate) can't be asked for
+	Coarse   time.Duration `json:"coarse,omitempty"`   // what times in answers are cut to; a millisecond if 0
 }
 
 // HistoryBy is what From and To of a request are.

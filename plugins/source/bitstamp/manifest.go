@@ -124,8 +124,8 @@ func channels() []source.ChannelSpec {
 	instruments := poll(market.ChannelInstruments, everywhere, market.KindInstrument, time.Hour)
 	instruments.PerMarket = true
 
-	trades := stream(market.ChannelTrades, everywhere, market.KindTrade) // ids rise with holes
-	trades.History = &source.History{By: source.HistoryRecent}           // of the last hour
+	trades := stream(market.ChannelTrades, everywhere, market.KindTrade)            // ids rise with holes
+	trades.History = &source.History{By: source.HistoryRecent, Coarse: time.Second} // of the last hour
 	all := []source.ChannelSpec{
 		trades,
 		book, ticker, candles, openInterest, instruments,
