@@ -42,7 +42,7 @@ race:
 
 # Double returns, uses after return and leaks of pooled objects panic in this build.
 invariants:
-	$(GO) test -tags invariants -count=1 -timeout 20m ./runtime/pool ./runtime/conn ./runtime/host ./runtime/engine
+	$(GO) test -tags invariants -count=1 -timeout 20m ./runtime/pool ./runtime/book ./runtime/flow ./runtime/process ./runtime/conn ./runtime/host ./runtime/engine
 
 fuzz:
 	@for f in $$(grep -rl '^func Fuzz' --include=*_test.go sdk runtime plugins); do \

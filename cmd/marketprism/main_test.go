@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -15,11 +16,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"github.com/marketprism/marketprism/sdk/wire/heap"
 )
@@ -55,6 +58,13 @@ func TestScripts(t *testing.T) {
 			e.Setenv("PIPELINES", wd+"/../../pipelines")
 			return err
 		},
+		Condition: func(name string) (bool, error) {
+			if name != "landlock" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			v, _, e := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+			return e == 0 && v >= 4, nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"ports": scriptPorts, "http": scriptHTTP, "sigterm": scriptSignal(syscall.SIGTERM), "sighup": scriptSignal(syscall.SIGHUP), "jsonl": scriptJSONL, "code": scriptCode,
 			"goroutines": scriptGoroutines,
@@ -62,17 +72,38 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// ports NAME... sets variables to ports that were free a moment ago.
+// ports NAME... sets variables to free ports.
 func scriptPorts(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: ports NAME...")
 	}
 	for _, name := range args {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		port, err := freePort()
 		ts.Check(err)
-		defer l.Close() // all of them are held until each has its own
-		ts.Setenv(name, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+		ts.Setenv(name, strconv.Itoa(port))
 	}
+}
+
+// given are the ports that freePort has named.
+var given sync.Map
+
+// freePort names a port for a process that is to listen later, or again and
+// again. It lies below those that systems choose for connections and for who asks
+// for any port: in between nobody has it by chance.
+func freePort() (int, error) {
+	const low, high = 10_000, 32_768
+	var err error
+	for range 100 {
+		port := low + rand.IntN(high-low)
+		if _, again := given.LoadOrStore(port, true); again {
+			continue
+		}
+		var l net.Listener
+		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			return port, l.Close()
+		}
+	}
+	return 0, fmt.Errorf("no port is free: %w", err)
 }
 
 // http [-method=M] [-body=B] [-token=T] [-status=N] [-match=RE] URL asks until the

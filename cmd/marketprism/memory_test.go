@@ -2,17 +2,13 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -39,30 +35,9 @@ func TestMemorySoak(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes most of a minute")
 	}
-	dir := t.TempDir()
-	emu, err := emulator.New(emulator.Options{Venue: "binance", Rate: *soakRate, Ledger: emulator.LedgerOptions{Off: true}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- emu.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		if err := emu.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	admin, err := freeAddr()
-	if err != nil {
-		t.Fatal(err)
-	}
-	pipeline := fmt.Sprintf(`marketprism {
+	r := newRig(t, emulator.Options{Venue: "binance", Rate: *soakRate, Ledger: emulator.LedgerOptions{Off: true}}, `marketprism {
   data_dir = "data"
-  listen   = %q
+  listen   = "ADMIN"
   journal {
     max_size     = "64MiB"
     segment_size = "8MiB"
@@ -70,8 +45,8 @@ func TestMemorySoak(t *testing.T) {
 }
 source "binance" "md" {
   symbols  = ["BTC-USDT", "ETH-USDT"]
-  url      = %q
-  http_url = %q
+  url      = "URL"
+  http_url = "HTTP_URL"
   channel "trades" {}
   channel "book" {}
   channel "bbo" {}
@@ -86,33 +61,9 @@ sink "parquet" "lake" {
   path       = "lake"
   roll_every = "20s"
 }
-`, admin, emu.URL(), emu.HTTPURL())
-	if err := os.WriteFile(filepath.Join(dir, "p.hcl"), []byte(pipeline), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	cmd := exec.Command(exe, "run", "--quiet", "--log-format", "json", "--memory-scale", fmt.Sprint(*soakTime), "p.hcl")
-	cmd.Dir, cmd.Env, cmd.Stderr = dir, append(os.Environ(), asProgram+"=1"), &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
-	ended := false
-	defer func() {
-		if !ended {
-			_ = cmd.Process.Kill()
-			<-exited
-		}
-		if t.Failed() {
-			t.Logf("the runtime's log ends:\n%s", log.Bytes()[max(0, log.Len()-4000):])
-		}
-	}()
-
+`)
+	r.args = []string{"--memory-scale", fmt.Sprint(*soakTime)}
+	r.start()
 	rng := rand.New(rand.NewPCG(1, 2))
 	until := time.Now().Add(*soak)
 	look := time.NewTicker(max(time.Second, *soak/60))
@@ -124,59 +75,52 @@ sink "parquet" "lake" {
 	seen := map[string]bool{}
 	for time.Now().Before(until) {
 		select {
-		case err := <-exited:
-			ended = true
+		case err := <-r.exited:
+			r.cmd = nil
 			t.Fatalf("the runtime ended: %v", err)
 		case now := <-turn.C:
 			part := phases[int(time.Until(until)/length)%len(phases)]
 			if on := float64(now.UnixMilli()/100%20) < 20*part; on == paused {
 				if paused = !on; paused {
-					emu.Pause()
+					r.emu.Pause()
 				} else {
-					emu.Resume()
+					r.emu.Resume()
 				}
 			}
 			if rng.IntN(600) == 0 { // each minute or so
 				f := emulator.Fault{Kind: []emulator.FaultKind{emulator.FaultGap, emulator.FaultDisconnect, emulator.FaultMalformed}[rng.IntN(3)], Count: 1}
-				if err := emu.Inject(f); err != nil {
+				if err := r.emu.Inject(f); err != nil {
 					t.Fatal(err)
 				}
 			}
 		case <-look.C:
-			var r memory.LeakReport
-			if getJSON("http://"+admin+memory.Root+"leaks", &r) != nil {
-				continue // it is starting
+			var report memory.LeakReport
+			if err := getJSON("http://"+r.admin+memory.Root+"leaks", &report); err != nil {
+				t.Fatal(err)
 			}
-			for _, l := range r.Leaks {
+			for _, l := range report.Leaks {
 				if k := string(l.Kind) + l.Site() + l.Process; !seen[k] {
 					seen[k] = true
-					t.Errorf("a false alarm after %.0f s: %+v", r.Watched, l)
+					t.Errorf("a false alarm after %.0f s: %+v", report.Watched, l)
 				}
 			}
 		}
 	}
-	emu.Resume()
-	var r memory.LeakReport
-	if err := getJSON("http://"+admin+memory.Root+"leaks", &r); err != nil {
+	r.emu.Resume()
+	var report memory.LeakReport
+	if err := getJSON("http://"+r.admin+memory.Root+"leaks", &report); err != nil {
 		t.Fatal(err)
 	}
-	if want := (*soak).Seconds() / 2; r.Watched < want {
-		t.Errorf("the detector watched for %.0f s, want %.0f", r.Watched, want)
+	if want := (*soak).Seconds() / 2; report.Watched < want {
+		t.Errorf("the detector watched for %.0f s, want %.0f", report.Watched, want)
 	}
-	resp, err := http.Post("http://"+admin+memory.Root+"snapshots", "", nil)
+	resp, err := http.Post("http://"+r.admin+memory.Root+"snapshots", "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	err = <-exited
-	ended = true
-	if err != nil {
-		t.Fatalf("the runtime ended: %v", err)
-	}
-	h, err := memory.ReadHistory(filepath.Join(dir, "data", engine.MemoryDir))
+	r.terminate()
+	h, err := memory.ReadHistory(filepath.Join(r.dir, "data", engine.MemoryDir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -61,18 +60,19 @@ type metricsRun struct {
 	again    scrape // settled, behind kill -9 and a new start
 	before   scrape // before look
 
-	sent                     []emulator.Entry // what the venue had sent at calm
-	calmStamp                time.Time
-	outside                  [2]outside       // before and behind end
-	ledger                   []emulator.Entry // at end
-	venue                    emulator.Stats   // at end
-	paused, looked, reloaded time.Time        // the market, look's begin, the last reload
-	scraped                  int
-	scrapes                  float64       // when end was scraped
-	last                     engine.Status // at end
-	lastAt                   time.Time
-	store                    time.Duration // how long the store refused
-	stall                    time.Duration // that the source plugin had been stopped for at stalled
+	sent             []emulator.Entry // what the venue had sent at calm
+	calmStamp        time.Time
+	outside          [2]outside       // before and behind end
+	ledger           []emulator.Entry // at end
+	venue            emulator.Stats   // at end
+	looked, reloaded time.Time        // look's begin, the last reload
+	endBegan         time.Time        // when end was asked for
+	scraped          int
+	scrapes          float64       // when end was scraped
+	last             engine.Status // at end
+	lastAt           time.Time
+	store            time.Duration // how long the store refused
+	stall            time.Duration // that the source plugin had been stopped for at stalled
 }
 
 // The faults. Each is waited for before the next, so that all are known.
@@ -96,21 +96,10 @@ const (
 
 func newMetricsRun(t *testing.T, rate float64, maxSize, segmentSize string) *metricsRun {
 	t.Setenv("GOMEMLIMIT", fmt.Sprint(memoryLimit))
-	r := &metricsRun{rig: &rig{t: t, dir: t.TempDir(), done: make(chan error, 1), args: []string{"--memory-scale", fmt.Sprint(memoryScale)}}, began: time.Now()}
-	e, err := emulator.New(emulator.Options{Venue: "binance", Rate: rate, Ledger: emulator.LedgerOptions{Path: filepath.Join(r.dir, "ledger")}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.emu = e
-	ctx, cancel := context.WithCancel(t.Context())
-	r.stop = cancel
-	go func() { r.done <- e.Run(ctx) }()
-	if r.admin, err = freeAddr(); err != nil {
-		t.Fatal(err)
-	}
-	pipeline := fmt.Sprintf(`marketprism {
+	r := &metricsRun{began: time.Now()}
+	r.rig = newRig(t, emulator.Options{Venue: "binance", Rate: rate}, fmt.Sprintf(`marketprism {
   data_dir = "data"
-  listen   = %q
+  listen   = "ADMIN"
   journal {
     max_size     = %q
     segment_size = %q
@@ -118,8 +107,8 @@ func newMetricsRun(t *testing.T, rate float64, maxSize, segmentSize string) *met
 }
 source "binance" "md" {
   symbols  = ["BTC-USDT", "ETH-USDT"]
-  url      = %q
-  http_url = %q
+  url      = "URL"
+  http_url = "HTTP_URL"
   channel "trades" {}
   channel "book" {
     depth = 100
@@ -138,11 +127,8 @@ sink "parquet" "lake" {
 sink "null" "top" {
   input = processor.book_snapshot.top
 }
-`, r.admin, maxSize, segmentSize, e.URL(), e.HTTPURL())
-	if err := os.WriteFile(filepath.Join(r.dir, "p.hcl"), []byte(pipeline), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(r.close)
+`, maxSize, segmentSize))
+	r.args = []string{"--memory-scale", fmt.Sprint(memoryScale)}
 	return r
 }
 
@@ -392,6 +378,7 @@ func (r *metricsRun) look() {
 	n := r.scrape().of("memory_samples_total")
 	r.reaches(n+1, "memory_samples_total")
 	r.outside[0] = r.outsideNow()
+	r.endBegan = time.Now()
 	r.end = r.scrape()
 	r.scrapes = float64(r.scraped)
 	r.outside[1] = r.outsideNow()
@@ -584,12 +571,12 @@ func TestMetricsOfLoss(t *testing.T) {
 
 // dropped are the ranges of the lake that the log says are lost.
 func (r *metricsRun) dropped() (ranges [][2]uint64) {
-	for line := range bytes.Lines(r.log.Bytes()) {
+	for line := range strings.Lines(r.log.String()) {
 		var l struct {
 			Sink, Journal, Message string
 			From, To               uint64
 		}
-		if json.Unmarshal(line, &l) == nil && l.Sink == lake && strings.HasPrefix(l.Message, "records were dropped for this sink") {
+		if json.Unmarshal([]byte(line), &l) == nil && l.Sink == lake && strings.HasPrefix(l.Message, "records were dropped for this sink") {
 			ranges = append(ranges, [2]uint64{l.From, l.To})
 		}
 	}

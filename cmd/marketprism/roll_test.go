@@ -1,9 +1,6 @@
 package main
 
 import (
-	"os"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -22,15 +19,7 @@ func TestRollsUnderLoad(t *testing.T) {
 		"size":  `roll_every = "1h"` + "\n  " + `roll_size = "1MiB"`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, "64MiB", "1s")
-			file := filepath.Join(r.dir, "p.hcl")
-			b, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(file, []byte(strings.Replace(string(b), `roll_every = "1s"`, roll, 1)), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			r := killRig(t, "64MiB", roll)
 			r.start()
 			rolls := func(more int64) (s engine.Status) {
 				t.Helper()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"flag"
 	"fmt"
 	"math"
@@ -60,27 +59,15 @@ func shortenLives() {
 // newRotationRig is a rig of eight symbols, with a connection for each where
 // shortLived is set.
 func newRotationRig(t *testing.T, rate float64) *rig {
-	r := &rig{t: t, dir: t.TempDir(), done: make(chan error, 1)}
 	symbols := []string{"BTC-USDT", "ETH-USDT", "SOL-USDT", "XRP-USDT", "ADA-USDT", "LTC-USDT", "DOT-USDT", "BNB-USDT"}
-	e, err := emulator.New(emulator.Options{Venue: "binance", Rate: rate, Symbols: symbols,
-		Ledger: emulator.LedgerOptions{Path: filepath.Join(r.dir, "ledger"), MaxBytes: 4 << 30}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.emu = e
-	ctx, cancel := context.WithCancel(t.Context())
-	r.stop = cancel
-	go func() { r.done <- e.Run(ctx) }()
-	if r.admin, err = freeAddr(); err != nil {
-		t.Fatal(err)
-	}
+	o := emulator.Options{Venue: "binance", Rate: rate, Symbols: symbols, Ledger: emulator.LedgerOptions{MaxBytes: 4 << 30}}
 	list := ""
 	for _, s := range symbols {
 		list += fmt.Sprintf("%q, ", s)
 	}
-	pipeline := fmt.Sprintf(`marketprism {
+	return newRig(t, o, fmt.Sprintf(`marketprism {
   data_dir = "data"
-  listen   = %q
+  listen   = "ADMIN"
   journal {
     max_size = "4GiB"
     sync = "process"
@@ -88,8 +75,8 @@ func newRotationRig(t *testing.T, rate float64) *rig {
 }
 source "binance" "md" {
   symbols  = [%s]
-  url      = %q
-  http_url = %q
+  url      = "URL"
+  http_url = "HTTP_URL"
   channel "trades" {}
   channel "book" {
     depth = 100
@@ -98,12 +85,7 @@ source "binance" "md" {
 sink "null" "none" {
   input = [source.binance.md]
 }
-`, r.admin, list, e.URL(), e.HTTPURL())
-	if err := os.WriteFile(filepath.Join(r.dir, "p.hcl"), []byte(pipeline), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(r.close)
-	return r
+`, list))
 }
 
 // rotated counts connections in the frames journal that another one replaced for

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -22,22 +20,10 @@ type selecting struct {
 }
 
 func newSelecting(t *testing.T, refresh string) *selecting {
-	r := &selecting{&metricsRun{rig: &rig{t: t, dir: t.TempDir(), done: make(chan error, 1)}}}
-	e, err := emulator.New(emulator.Options{Venue: "binance", Rate: 400, Symbols: []string{"BTC-USDT", "ETH-USDT", "SOL-USDT", "XRP-USDT", "ADA-USDT", "ETH-BTC"},
-		Ledger: emulator.LedgerOptions{Path: filepath.Join(r.dir, "ledger")}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.emu = e
-	ctx, cancel := context.WithCancel(t.Context())
-	r.stop = cancel
-	go func() { r.done <- e.Run(ctx) }()
-	if r.admin, err = freeAddr(); err != nil {
-		t.Fatal(err)
-	}
-	pipeline := fmt.Sprintf(`marketprism {
+	o := emulator.Options{Venue: "binance", Rate: 400, Symbols: []string{"BTC-USDT", "ETH-USDT", "SOL-USDT", "XRP-USDT", "ADA-USDT", "ETH-BTC"}}
+	return &selecting{&metricsRun{rig: newRig(t, o, fmt.Sprintf(`marketprism {
   data_dir = "data"
-  listen   = %q
+  listen   = "ADMIN"
 }
 source "binance" "md" {
   symbols {
@@ -51,8 +37,8 @@ source "binance" "md" {
       margin = 1
     }
   }
-  url      = %q
-  http_url = %q
+  url      = "URL"
+  http_url = "HTTP_URL"
   channel "trades" {}
   channel "book" {
     depth = 100
@@ -68,12 +54,7 @@ sink "parquet" "lake" {
   path       = "lake"
   roll_every = "1s"
 }
-`, r.admin, refresh, e.URL(), e.HTTPURL())
-	if err := os.WriteFile(filepath.Join(r.dir, "p.hcl"), []byte(pipeline), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(r.close)
-	return r
+`, refresh))}}
 }
 
 func (r *selecting) list(l emulator.Listing) {

@@ -3,6 +3,7 @@ package book
 import (
 	"fmt"
 
+	"github.com/marketprism/marketprism/runtime/pool"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -25,6 +26,10 @@ type Options struct {
 	HeldRecords     int // deltas that may wait for a snapshot; DefaultHeldRecords if 0
 	HeldBytes       int // their bytes; DefaultHeldBytes if 0
 	MaxLevels       int // levels a side; a record that needs more is refused; DefaultMaxLevels if 0
+
+	Levels  *Levels                 // where levels are kept; nil: in memory of the book's own
+	Batches *pool.Pool[pool.Batch]  // where deltas wait for a snapshot; nil: in memory of the book's own
+	Books   *pool.Pool[market.Book] // lends what AppendState needs; nil: the allocator does
 }
 
 // Verdict is what became of the record that Apply was given.
@@ -133,8 +138,17 @@ func New(rule source.BookRule, o Options) *Book {
 		}
 	}
 	b := &Book{rule: rule, opts: o, depth: max(0, o.SubscribedDepth), seq: market.None, snap: market.None, lost: market.None}
+	b.free.pool = o.Levels
 	b.bids.free, b.asks.free = &b.free, &b.free
 	return b
+}
+
+// Close gives back what the book has leased. It is empty and void then; what it
+// held for a snapshot is gone, so Flush comes before.
+func (b *Book) Close() {
+	b.void(false)
+	b.held.clear()
+	b.free.free = nil
 }
 
 // waits says whether a book that has no snapshot asks for one by a request.
@@ -210,7 +224,7 @@ func (b *Book) unsynced(v market.View, emit func(market.View), out *Outcome) Ver
 		b.emitUnsynced(v, emit)
 		return VerdictUnsynced
 	}
-	b.held.push(v)
+	b.held.push(v, &b.opts)
 	return VerdictHeld
 }
 

@@ -10,13 +10,14 @@
 // the flags (market.FlagApplied, FlagStale, FlagUnsynced, FlagChecksumOK,
 // FlagChecksumBad, FlagCrossed), each exactly once. Deltas that came before the
 // snapshot which they continue are held, where the rule says that it comes beside
-// them: the snapshot leaves first, they follow in their order. While emit runs, the book is as it was after the record
-// that emit is given.
+// them: the snapshot leaves first, they follow in their order. While emit runs,
+// the book is as it was after the record that emit is given.
 //
 // Ownership: Apply writes the flags into the record that it is given, which must
 // be writable, and copies what it holds. A view that emit is given is valid until
 // emit returns. emit must not call into the book it was called from, but for the
-// reading methods.
+// reading methods. Levels are leased from Options.Levels while they are in the
+// book: a void one has none, and Close gives back the rest.
 //
 // Deltas that wait for a snapshot are bounded in number and bytes (Options); when
 // one more comes the oldest leaves unsynced. A slow consumer is the business of

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/marketprism/marketprism/runtime/book"
+	"github.com/marketprism/marketprism/runtime/pool"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -508,9 +509,17 @@ func drawLevels(t *rapid.T, most int) []market.Level {
 // duplicates, out of order, snapshots of any age, resets, ends, disconnects. Now
 // and then the engine is replaced by one restored from its checkpoint.
 func TestModel(t *testing.T) {
+	lend := lenders(t, pool.MessageOptions{})
 	rapid.Check(t, func(t *rapid.T) {
 		rule, opts, prec := drawRule(t)
+		opts.Levels, opts.Batches, opts.Books = lend.Levels, lend.Batches, lend.Books
 		b, m := book.New(rule, opts), newModel(rule, opts)
+		defer func() {
+			b.Close()
+			if l, h := lend.Levels.Stats(), lend.Batches.Stats(); l.Outstanding+h.Outstanding != 0 || l.Misused+h.Misused != 0 {
+				t.Errorf("after Close %d leaves and %d queues are leased, %d and %d misused", l.Outstanding, h.Outstanding, l.Misused, h.Misused)
+			}
+		}()
 		b.SetPrecision(prec)
 		m.prec = prec
 		var emitted []string
@@ -537,6 +546,7 @@ func TestModel(t *testing.T) {
 				if again := r.AppendState(nil); string(again) != string(state) {
 					t.Fatal("a restored book has another state")
 				}
+				b.Close()
 				b = r
 				m.begin()
 				out = m.out

@@ -1,6 +1,11 @@
 package book
 
-import "github.com/marketprism/marketprism/sdk/market"
+import (
+	"unsafe"
+
+	"github.com/marketprism/marketprism/runtime/pool"
+	"github.com/marketprism/marketprism/sdk/market"
+)
 
 const (
 	leafSize  = 32 // levels of one leaf
@@ -14,29 +19,69 @@ const (
 // leaf is a run of neighbouring levels. Keys stand apart from amounts, so that a
 // search touches few cache lines.
 type leaf struct {
+	own    pool.Lease[leaf] // zero in a book without Options.Levels
 	n      int
 	key    [leafSize]int64 // noKey from n on
 	amount [leafSize]market.Decimal
 	places [leafSize]uint8 // of the price as it was sent
 }
 
-// leaves is a free list: a book that is cleared will be as large again soon.
-type leaves []*leaf
+// Levels is a pool of leaves for the books of a process: what one gives up when
+// it breaks or ends, another takes.
+type Levels = pool.Pool[leaf]
+
+// levelsIdle is what Levels keep where MessageOptions say nothing: a connection
+// that ends may void books of two million levels at once, and all come back.
+const levelsIdle = 64 << 20
+
+// NewLevels makes the pool. Books that lease from it are closed before it is.
+func NewLevels(o pool.MessageOptions) (*Levels, error) {
+	if o.MaxIdleBytes == 0 {
+		o.MaxIdleBytes = levelsIdle
+	}
+	return pool.New(pool.Options[leaf]{Name: "levels", New: newLeaf, Reset: (*leaf).clear, Bytes: int(unsafe.Sizeof(leaf{})),
+		MaxIdleBytes: o.MaxIdleBytes, Sample: o.Sample, Registry: o.Registry, OnFault: o.OnFault})
+}
+
+func newLeaf() (l leaf, _ error) {
+	l.trim(leafSize, 0)
+	return l, nil
+}
+
+func (l *leaf) clear() { l.trim(l.n, 0) }
+
+// leaves are where a book's leaves come from and go to: the pool, or where there
+// is none a free list of its own, since a book that is cleared will be as large
+// again soon.
+type leaves struct {
+	pool *Levels
+	free []*leaf
+}
 
 func (f *leaves) get() *leaf {
-	if n := len(*f); n > 0 {
-		l := (*f)[n-1]
-		*f = (*f)[:n-1]
+	if f.pool != nil {
+		if own, err := f.pool.Lease(); err == nil {
+			l := own.Value()
+			l.own = own
+			return l
+		}
+	}
+	if n := len(f.free); n > 0 {
+		l := f.free[n-1]
+		f.free = f.free[:n-1]
 		return l
 	}
-	l := new(leaf)
-	l.trim(leafSize, 0)
-	return l
+	l, _ := newLeaf()
+	return &l
 }
 
 func (f *leaves) put(l *leaf) {
-	l.trim(l.n, 0)
-	*f = append(*f, l)
+	if l.own.Valid() {
+		l.own.Return()
+		return
+	}
+	l.clear()
+	f.free = append(f.free, l)
 }
 
 // trim forgets the levels from n on, of which there were some up to was.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 
+	"github.com/marketprism/marketprism/runtime/pool"
 	"github.com/marketprism/marketprism/sdk/market"
 )
 
@@ -63,7 +64,13 @@ func (b *Book) AppendState(dst []byte) []byte {
 	}
 	levels := len(dst)
 	bids, asks := cursor{s: &b.bids}, cursor{s: &b.asks}
-	var piece market.Book
+	var piece *market.Book
+	if l := b.lend(); l.Valid() {
+		defer l.Return()
+		piece = l.Value()
+	} else {
+		piece = new(market.Book)
+	}
 	for {
 		piece.Bids = b.piece(piece.Bids[:0], &bids, true)
 		piece.Asks = b.piece(piece.Asks[:0], &asks, false)
@@ -76,6 +83,14 @@ func (b *Book) AppendState(dst []byte) []byte {
 	le.PutUint64(dst[start+136:], uint64(len(dst)-levels))
 	le.PutUint64(dst[start+144:], uint64(len(b.held.buf)-b.held.head))
 	return append(dst, b.held.buf[b.held.head:]...)
+}
+
+// lend leases a book message, if it can.
+func (b *Book) lend() (l pool.Lease[market.Book]) {
+	if b.opts.Books != nil {
+		l, _ = b.opts.Books.Lease() // an error, after Close say, leaves none: the allocator makes one
+	}
+	return l
 }
 
 func (b *Book) piece(dst []market.Level, c *cursor, negate bool) []market.Level {
@@ -94,8 +109,10 @@ func (b *Book) piece(dst []market.Level, c *cursor, negate bool) []market.Level 
 func (b *Book) Restore(state []byte) error {
 	r := New(b.rule, b.opts)
 	if err := r.restore(state); err != nil {
+		r.Close()
 		return fmt.Errorf("%w: %w", ErrState, err)
 	}
+	b.Close()
 	*b = *r
 	b.bids.free, b.asks.free = &b.free, &b.free
 	return nil
@@ -180,6 +197,9 @@ func (b *Book) restoreSide(s *side, ls market.Levels, negate bool) error {
 func (b *Book) restoreHeld(body []byte, n int64) error {
 	if len(body) > 0 && (b.inForce || !b.holds()) {
 		return errors.New("deltas are held where none can be")
+	}
+	if len(body) > 0 {
+		b.held.lease(&b.opts)
 	}
 	for rest := body; len(rest) > 0; n-- {
 		v, err := market.Validate(rest)

@@ -66,10 +66,11 @@ type Renderer interface {
 
 // Journal is the feed's frames journal.
 type Journal interface {
-	// Append copies payload once and commits it. It is called from many
-	// goroutines. An error of kind fault.Skip refuses this payload alone; any
-	// other closes the connection, and fault.Stop the feed.
-	Append(kind source.InputKind, conn uint32, wall, mono int64, payload []byte) (pos uint64, err error)
+	// Append copies a payload once and commits it: head, and behind it the rest,
+	// which may be nil. It is called from many goroutines. An error of kind
+	// fault.Skip refuses this payload alone; any other closes the connection, and
+	// fault.Stop the feed.
+	Append(kind source.InputKind, conn uint32, wall, mono int64, head, rest []byte) (pos uint64, err error)
 	// Ring wakes readers; it is called once a burst.
 	Ring()
 }
@@ -142,6 +143,7 @@ type Settings struct {
 	Logger      zerolog.Logger
 	Requests    *sched.Pool        // workers that make HTTP requests, shared by feeds; nil: the feed makes its own
 	Buffers     *pool.Slices[byte] // of readers and of HTTP bodies; nil: the feed's own
+	Inflaters   *Inflaters         // of HTTP bodies, shared by feeds; nil: made for each
 	Events      func(Event)        // may be called from any goroutine and must not block; nil: log only
 
 	Latency Latency       // Balanced if empty

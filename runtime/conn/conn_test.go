@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds waits that succeed at once; in a bubble it is virtual.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // entry is what the journal was given.
 type entry struct {
@@ -59,7 +59,8 @@ type memory struct {
 
 func newMemory() *memory { return &memory{changed: make(chan struct{})} }
 
-func (m *memory) Append(k source.InputKind, conn uint32, wall, mono int64, p []byte) (uint64, error) {
+func (m *memory) Append(k source.InputKind, conn uint32, wall, mono int64, p, rest []byte) (uint64, error) {
+	p = append(p[:len(p):len(p)], rest...)
 	if m.refuse != nil {
 		if err := m.refuse(k, p); err != nil {
 			return 0, err

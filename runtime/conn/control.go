@@ -98,8 +98,8 @@ func (l *link) control() error {
 		// which speaks a little later: the greatest difference so far counts.
 		data := l.dataFrames()
 		if data > l.dataSeen.Load() {
+			l.lastData.Store(l.lastLife.Load()) // first: see stats
 			l.dataSeen.Store(data)
-			l.lastData.Store(l.lastLife.Load())
 		}
 		last, silence := processStart.Add(time.Duration(l.lastData.Load())), l.stale*time.Duration(l.patience)
 		if silence > 0 && due(last.Add(silence)) && !l.replacing.Load() {
@@ -211,7 +211,7 @@ func (l *link) send(data string) error { return l.sendFrame(&source.Frame{Data: 
 func (l *link) sendFrame(fr *source.Frame) error {
 	now := time.Now()
 	data := []byte(fr.Data)
-	if err := l.f.append(source.InputSent, l.num, now, data); err != nil {
+	if err := l.f.append(source.InputSent, l.num, now, data, nil); err != nil {
 		return err
 	}
 	if fr.Sign != nil {

@@ -80,7 +80,7 @@ type discard struct {
 	rings atomic.Uint64
 }
 
-func (d *discard) Append(_ source.InputKind, _ uint32, _, _ int64, p []byte) (uint64, error) {
+func (d *discard) Append(_ source.InputKind, _ uint32, _, _ int64, p, _ []byte) (uint64, error) {
 	d.mu.Lock()
 	if d.at+len(p) > len(d.buf) {
 		d.at = 0

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -145,9 +144,14 @@ type twoServers struct {
 
 func newTwoServers(t *testing.T) *twoServers {
 	two := &twoServers{t: t, first: &venue{t: t, changed: make(chan struct{})}, second: newVenue(t)}
-	srv := httptest.NewServer(two.first) // for a free address
-	two.addr = srv.Listener.Addr().String()
-	srv.Close()
+	// An address of loopback that nobody else uses: while the server is away,
+	// neither a connection nor another test's server is given its port.
+	l, err := net.Listen("tcp", "127.0.0.7:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	two.addr = l.Addr().String()
+	l.Close()
 	t.Cleanup(func() {
 		if two.srv != nil {
 			two.down()

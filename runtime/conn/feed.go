@@ -348,8 +348,8 @@ func (f *Feed) NextConn() uint32 {
 }
 
 // append journals and turns a failure into what it means for the feed.
-func (f *Feed) append(kind source.InputKind, conn uint32, now time.Time, payload []byte) error {
-	_, err := f.set.Frames.Append(kind, conn, now.UnixNano(), Mono(now), payload)
+func (f *Feed) append(kind source.InputKind, conn uint32, now time.Time, head, rest []byte) error {
+	_, err := f.set.Frames.Append(kind, conn, now.UnixNano(), Mono(now), head, rest)
 	if err == nil {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -301,6 +302,7 @@ func TestLastDataIsOfNow(t *testing.T) {
 	bubble(t, func(t *testing.T, v *venue, p *pipes, s Settings) {
 		r := start(t, s, subs(market.ChannelTrades, 1))
 		time.Sleep(5 * time.Second)
+		synctest.Wait() // the venue's own answer is written: from here on we write alone
 		for range 30 {
 			v.mu.Lock()
 			for _, ws := range v.open {

@@ -25,7 +25,7 @@ var (
 	errBreaker = errors.New("the host's breaker is open")
 )
 
-// httpPrefix is room for what source.AppendHTTP puts beside address and body.
+// httpPrefix is room for what source.AppendHTTP puts beside the address.
 const httpPrefix = 16
 
 // call is a request with what decides about its turn.
@@ -79,10 +79,11 @@ func (f *Feed) exchange(ctx context.Context, c call) (source.Reply, error) {
 	if err != nil {
 		return source.Reply{}, fault.Errorf(fault.Skip, "conn: %s: %w", f.name, err)
 	}
-	lent, copied := f.set.Buffers.Lease(readBuffer), pool.Buf[byte]{}
-	defer func() { lent.Return(); copied.Return() }()
+	lent, envelope := f.set.Buffers.Lease(readBuffer), pool.Buf[byte]{}
+	defer func() { lent.Return(); envelope.Return() }()
 	resp := HTTPResponse{Body: lent.Slice()[:0]}
-	resp.grow = func(dst []byte, n int) []byte {
+	resp.from.inflaters = f.set.Inflaters
+	resp.from.grow = func(dst []byte, n int) []byte {
 		lent = f.set.Buffers.Grow(lent, len(dst), n)
 		return lent.Slice()[:len(dst)]
 	}
@@ -112,10 +113,8 @@ func (f *Feed) exchange(ctx context.Context, c call) (source.Reply, error) {
 	if arrived, ok := ctx.Value(arrivedKey{}).(func()); ok && resp.Status/100 == 2 {
 		arrived()
 	}
-	copied = f.set.Buffers.Lease(len(c.URL) + len(resp.Body) + httpPrefix)
-	payload := source.AppendHTTP(copied.Slice()[:0], resp.Status, c.URL, resp.Body)
-	copied.Keep(payload)
-	if err := f.append(source.InputHTTP, c.conn, now, payload); err != nil {
+	envelope = f.set.Buffers.Lease(len(c.URL) + httpPrefix)
+	if err := f.append(source.InputHTTP, c.conn, now, source.AppendHTTP(envelope.Slice()[:0], resp.Status, c.URL, nil), resp.Body); err != nil {
 		return reply, err
 	}
 	f.set.Frames.Ring()

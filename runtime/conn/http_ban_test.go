@@ -91,8 +91,10 @@ func (c watched) Write(p []byte) (int, error) {
 // null is a journal that keeps nothing.
 type null struct{}
 
-func (null) Append(source.InputKind, uint32, int64, int64, []byte) (uint64, error) { return 0, nil }
-func (null) Ring()                                                                 {}
+func (null) Append(_ source.InputKind, _ uint32, _, _ int64, _, _ []byte) (uint64, error) {
+	return 0, nil
+}
+func (null) Ring() {}
 
 // TestTenThousandBans lets a venue refuse 10,000 times with Retry-After of every
 // kind, to three feeds, each with polls, sessions and WebSockets, of which many

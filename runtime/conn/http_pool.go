@@ -90,7 +90,7 @@ type HTTPResponse struct {
 	fields []byte    // of HTTP/1.1
 	header http.Header
 	limit  int
-	grow   func(dst []byte, n int) []byte // of Body; nil: by the allocator
+	from   lenders // of Body
 }
 
 // Header is the first value of a header field.
@@ -456,7 +456,7 @@ func (h *hostPool) once(ctx context.Context, deadline time.Time, q *HTTPRequest,
 	r.fields = append(r.fields[:0], hd.fields...)
 	h.p.limited(r)
 	w.body(&hd, q.method())
-	r.Body, err = readAll(r.Body[:0], w, hd.gzip, w.left, r.limit, r.grow)
+	r.Body, err = readAll(r.Body[:0], w, hd.gzip, w.left, r.limit, r.from)
 	count.bytes.Add(uint64(len(r.Body)))
 	w.served++
 	if err != nil || hd.close || !w.spent() {
@@ -526,7 +526,7 @@ func (h *hostPool) multiplexed(ctx context.Context, deadline time.Time, q *HTTPR
 	defer resp.Body.Close()
 	r.Status, r.header = resp.StatusCode, resp.Header
 	h.p.limited(r)
-	r.Body, err = readAll(r.Body[:0], resp.Body, strings.EqualFold(r.header.Get("Content-Encoding"), "gzip"), resp.ContentLength, r.limit, r.grow)
+	r.Body, err = readAll(r.Body[:0], resp.Body, strings.EqualFold(r.header.Get("Content-Encoding"), "gzip"), resp.ContentLength, r.limit, r.from)
 	count.bytes.Add(uint64(len(r.Body)))
 	if ctx.Err() != nil && err != nil {
 		return ctx.Err()
@@ -536,7 +536,7 @@ func (h *hostPool) multiplexed(ctx context.Context, deadline time.Time, q *HTTPR
 
 // readBody reads the answer to a WebSocket handshake.
 func readBody(resp *http.Response, limit int) ([]byte, error) {
-	return readAll(nil, resp.Body, strings.EqualFold(resp.Header.Get("Content-Encoding"), "gzip"), -1, limit, nil)
+	return readAll(nil, resp.Body, strings.EqualFold(resp.Header.Get("Content-Encoding"), "gzip"), -1, limit, lenders{})
 }
 
 var errNotAgreed = errors.New("HTTP/2 was agreed and could not be begun")

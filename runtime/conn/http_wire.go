@@ -2,7 +2,6 @@ package conn
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -466,49 +465,39 @@ func (w *wire) nextChunk() error {
 	return fmt.Errorf("trailer without an end: %w", errShape)
 }
 
-var inflaters sync.Pool // of *gzip.Reader
-
 // readAll appends a body to dst, inflated where gz says so, within limit bytes
-// and a sane ratio. size is what is expected, -1 if nothing is known. grow gives
-// room for n bytes, with what is in a slice; nil: the allocator does.
-func readAll(dst []byte, body io.Reader, gz bool, size int64, limit int, grow func(dst []byte, n int) []byte) ([]byte, error) {
-	if grow == nil {
-		grow = func(dst []byte, n int) []byte { return append(make([]byte, 0, n), dst...) }
-	}
-	var raw *counting
+// and a sane ratio. size is what is expected, -1 if nothing is known.
+func readAll(dst []byte, body io.Reader, gz bool, size int64, limit int, from lenders) ([]byte, error) {
+	var raw *int64 // bytes that were inflated
 	if gz {
-		raw = &counting{r: body}
-		z, _ := inflaters.Get().(*gzip.Reader)
-		if z == nil {
-			z = new(gzip.Reader)
-		}
-		defer inflaters.Put(z)
-		if err := z.Reset(raw); err != nil {
-			if errors.Is(err, io.EOF) && raw.n == 0 {
+		z, lent := from.inflater()
+		defer lent.Return()
+		if err := z.begin(body); err != nil {
+			if errors.Is(err, io.EOF) && z.raw.n == 0 {
 				return dst, nil
 			}
 			return dst, err
 		}
-		body, size = z, -1
+		body, size, raw = &z.z, -1, &z.raw.n
 	}
 	if size > int64(limit) {
 		return dst, fmt.Errorf("body of more than %d bytes: %w", limit, errTooLarge)
 	}
 	start := len(dst)
 	if want := start + int(max(size, 511)) + 1; cap(dst) < want { // one more, so that the end is seen without growth
-		dst = grow(dst, want)
+		dst = from.more(dst, want)
 	}
 	for {
 		if len(dst) == cap(dst) {
-			dst = grow(dst, len(dst)+len(dst)/2+512)
+			dst = from.more(dst, len(dst)+len(dst)/2+512)
 		}
 		n, err := body.Read(dst[len(dst):cap(dst)])
 		dst = dst[:len(dst)+n]
 		switch got := len(dst) - start; {
 		case got > limit:
 			return dst, fmt.Errorf("body of more than %d bytes: %w", limit, errTooLarge)
-		case gz && bomb(got, raw.n):
-			return dst, fmt.Errorf("%d bytes inflate to %d: %w", raw.n, got, errTooLarge)
+		case gz && bomb(got, *raw):
+			return dst, fmt.Errorf("%d bytes inflate to %d: %w", *raw, got, errTooLarge)
 		case err == io.EOF:
 			return dst, nil
 		case err != nil:
@@ -519,15 +508,4 @@ func readAll(dst []byte, body io.Reader, gz bool, size int64, limit int, grow fu
 
 func bomb(inflated int, compressed int64) bool {
 	return inflated > ratioFloor && int64(inflated) > maxRatio*compressed
-}
-
-type counting struct {
-	r io.Reader
-	n int64
-}
-
-func (c *counting) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
 }

@@ -34,7 +34,7 @@ func readOne(r io.Reader, method string, limit int) (h head, body []byte, spent 
 	}
 	h.fields = bytes.Clone(h.fields)
 	w.body(&h, method)
-	body, err = readAll(nil, w, h.gzip, w.left, limit, nil)
+	body, err = readAll(nil, w, h.gzip, w.left, limit, lenders{})
 	return h, body, err == nil && w.spent() && !h.close, err
 }
 
@@ -157,7 +157,7 @@ func FuzzHTTPAnswer(f *testing.F) {
 			if resp.StatusCode < 200 {
 				continue
 			}
-			want, err := readAll(nil, resp.Body, h.gzip, -1, 1<<16, nil)
+			want, err := readAll(nil, resp.Body, h.gzip, -1, 1<<16, lenders{})
 			if err != nil || resp.StatusCode != h.status || !bytes.Equal(want, body) {
 				t.Fatalf("status %d, body %q; net/http has %d, %q, %v", h.status, body, resp.StatusCode, want, err)
 			}

@@ -267,7 +267,7 @@ func (l *link) drain() {
 // ended journals and tells why the link is no more.
 func (l *link) ended(k EventKind, why error) {
 	text := why.Error()
-	l.f.append(source.InputClose, l.num, time.Now(), []byte(text))
+	l.f.append(source.InputClose, l.num, time.Now(), []byte(text), nil)
 	l.f.set.Frames.Ring()
 	l.f.event(Event{Kind: k, Conn: l.num, Detail: text, Err: why})
 }
@@ -308,7 +308,7 @@ func (l *link) open() (release func(), err error) {
 	if to := override(l.url, f.set.URL); to != l.url {
 		actual = to
 	}
-	if err := f.append(source.InputOpen, l.num, l.since, source.AppendHTTP(nil, http.StatusSwitchingProtocols, l.url, []byte(actual))); err != nil {
+	if err := f.append(source.InputOpen, l.num, l.since, source.AppendHTTP(nil, http.StatusSwitchingProtocols, l.url, []byte(actual)), nil); err != nil {
 		l.ws.Close()
 		return nil, err
 	}

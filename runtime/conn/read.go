@@ -85,7 +85,7 @@ func (l *link) readFrames() error {
 		}
 		now := time.Now()
 		mono := Mono(now)
-		if _, err := frames.Append(kind, l.num, now.UnixNano(), mono, l.buf[:n]); err != nil {
+		if _, err := frames.Append(kind, l.num, now.UnixNano(), mono, l.buf[:n], nil); err != nil {
 			if err := l.f.appendFailed(l.num, err); err != nil {
 				return err
 			}
@@ -156,9 +156,9 @@ func (l *link) burst() int {
 		l.parsed = 0
 		l.f.count.frames.Add(uint64(n))
 		l.f.count.bytes.Add(l.bytes - l.pubBytes.Load())
+		l.lastLife.Store(l.readStamp) // first: whoever sees the frames sees their time
 		l.pubFrames.Store(l.frames)
 		l.pubBytes.Store(l.bytes)
-		l.lastLife.Store(l.readStamp)
 		l.f.set.Frames.Ring()
 	}
 	if l.inFrame != (l.began.Load() != 0) || n > 0 {

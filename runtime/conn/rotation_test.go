@@ -72,7 +72,7 @@ type union struct {
 	rotate atomic.Int64 // connections closed because they were replaced for their age
 }
 
-func (u *union) Append(k source.InputKind, _ uint32, _, _ int64, p []byte) (uint64, error) {
+func (u *union) Append(k source.InputKind, _ uint32, _, _ int64, p, _ []byte) (uint64, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch k {

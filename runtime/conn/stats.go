@@ -141,8 +141,9 @@ func (l *link) stats() ConnStats {
 	if n := l.lastLife.Load(); n != 0 {
 		c.LastLife = processStart.Add(time.Duration(n))
 	}
+	seen := l.dataSeen.Load() // before lastData, which is of it or later
 	n := l.lastData.Load()
-	if l.dataFrames() > l.dataSeen.Load() { // since run looked
+	if l.dataFrames() > seen { // since run looked
 		n = l.lastLife.Load()
 	}
 	if n != 0 {

@@ -2,10 +2,13 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"strings"
 	"time"
 
+	"github.com/marketprism/marketprism/runtime/book"
+	"github.com/marketprism/marketprism/runtime/conn"
 	"github.com/marketprism/marketprism/runtime/memory"
 	"github.com/marketprism/marketprism/runtime/pool"
 	"github.com/marketprism/marketprism/runtime/sched"
@@ -17,10 +20,12 @@ const trimEvery = time.Minute
 // core is what all parts of an engine run on: the scheduler that lists its
 // goroutines, and the pools that lend its buffers.
 type core struct {
-	sched    *sched.Scheduler
-	pools    *pool.Registry
-	messages *pool.Messages
-	requests *sched.Pool // HTTP requests of all feeds
+	sched     *sched.Scheduler
+	pools     *pool.Registry
+	messages  *pool.Messages
+	levels    *book.Levels
+	inflaters *conn.Inflaters
+	requests  *sched.Pool // HTTP requests of all feeds
 }
 
 func (e *Engine) openCore() (err error) {
@@ -31,7 +36,13 @@ func (e *Engine) openCore() (err error) {
 	if e.opt.Unmonitored {
 		o.Sample = -1
 	}
-	e.messages, err = pool.NewMessages(o)
+	if e.messages, err = pool.NewMessages(o); err != nil {
+		return err
+	}
+	if e.levels, err = book.NewLevels(o); err != nil {
+		return err
+	}
+	e.inflaters, err = conn.NewInflaters(o)
 	return err
 }
 
@@ -55,10 +66,17 @@ func (e *Engine) runCore(g *sched.Group) {
 // closeCore is called when all users have ended: what is leased still is a
 // defect, told with the place that leased it, and no reason to fail.
 func (e *Engine) closeCore() {
-	if e.messages == nil {
-		return
+	var errs []error
+	if e.messages != nil {
+		errs = append(errs, e.messages.Close())
 	}
-	err := e.messages.Close()
+	if e.levels != nil {
+		errs = append(errs, e.levels.Close())
+	}
+	if e.inflaters != nil {
+		errs = append(errs, e.inflaters.Close())
+	}
+	err := errors.Join(errs...)
 	if err == nil {
 		return
 	}

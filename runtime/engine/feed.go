@@ -235,7 +235,7 @@ func (f *feed) makeLane(framesRec, recordsRec journal.Recovery) error {
 	}
 	s := flow.Settings{Venue: f.p.Venue, Market: f.p.Market, Channels: slices.Clone(f.p.Manifest.Channels), Depth: func(string) int { return bookDepth }, Registry: f.e.registry,
 		Frames: &f.at, Records: &patient{f, f.records}, DeriveBBO: derive, Logger: f.log,
-		Untimed: f.e.opt.Untimed || f.e.opt.Replay != nil, Unfigured: f.e.opt.Unmonitored}
+		Untimed: f.e.opt.Untimed || f.e.opt.Replay != nil, Unfigured: f.e.opt.Unmonitored, Levels: f.e.levels, Messages: f.e.messages}
 	if f.e.opt.Replay == nil {
 		s.Actions, s.LiveFrom, s.Listed = f, f.begun, f.listed
 	}
@@ -343,6 +343,7 @@ func (f *feed) restore(s flow.Settings, framesRec, recordsRec journal.Recovery) 
 			f.checkpointMeter.wall.Store(time.Now().UnixNano())
 			return true, nil
 		}
+		f.lane.Close()
 		f.log.Warn().Err(err).Uint64("checkpoint", at[i]).Msg("checkpoint can't be used; the one before is tried")
 	}
 	f.lane = flow.New(s)
@@ -423,7 +424,7 @@ func (f *feed) prepare(budgets *conn.Budgets, proxy string) error {
 	}
 	f.framesConn = &framesJournal{j: f.frames, full: f.diskFull, done: &f.lane.Counts.Next, max: f.backlog()}
 	f.conn, err = conn.New(conn.Settings{Venue: f.p.Venue, Spec: f.p.Spec, Channels: f.channelSpecs(), Config: f.p.Config, Credentials: f.p.Credentials, Renderer: f.src,
-		Frames: f.framesConn, Buffers: f.e.messages.Frames, Requests: f.e.requests, Budgets: budgets, Logger: f.log, Events: f.event, Latency: conn.Latency(f.plan.Latency), Gather: gather,
+		Frames: f.framesConn, Buffers: f.e.messages.Frames, Inflaters: f.e.inflaters, Requests: f.e.requests, Budgets: budgets, Logger: f.log, Events: f.event, Latency: conn.Latency(f.plan.Latency), Gather: gather,
 		Proxy: proxy, HTTP: conn.HTTPSettings{Egress: f.p.Egress}, CatalogueEvery: f.catalogueEvery(), Standby: f.p.Standby})
 	if err != nil {
 		return err
@@ -531,8 +532,12 @@ func (f *feed) release() error {
 	return errors.Join(f.src.Close(), f.closeJournals())
 }
 
+// closeJournals closes what open has opened, the lane's books with it.
 func (f *feed) closeJournals() error {
 	var errs []error
+	if f.lane != nil {
+		f.lane.Close()
+	}
 	f.at.close()
 	for _, j := range f.allJournals() {
 		if j != nil {

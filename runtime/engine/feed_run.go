@@ -138,6 +138,10 @@ type laneWork struct {
 func (w *laneWork) Poll(budget int) (n int, err error) {
 	f, b := w.feed, &w.b
 	defer func() { w.err = err }()
+	if err := b.Lease(f.e.messages.Batches); err != nil {
+		return 0, err
+	}
+	defer b.Return() // a lane that waits holds none
 	if err := f.src.Poll(b, budget); err != nil {
 		return 0, err
 	}
@@ -210,13 +214,9 @@ func (f *feed) writeCheckpoint() (err error) {
 	if err := f.e.registry.Sync(); err != nil {
 		return err
 	}
-	b, err := f.lane.Save()
-	if err != nil {
-		return err
-	}
 	at := f.lane.Next()
 	dir := f.checkpoints()
-	if err := flow.WriteCheckpoint(dir, at, b); err != nil {
+	if err := flow.WriteCheckpoint(dir, at, f.lane.Save); err != nil {
 		return err
 	}
 	f.checkpointAt = at

@@ -122,7 +122,7 @@ func (r *run) follow() (stop func()) {
 		return func() {}
 	}
 	work, _ := sched.NewSet(r.hard, "")
-	asker := &listings.Asker{Host: r.host, Budgets: r.budgets, Buffers: r.messages.Frames, Dir: r.opt.Host.TempDir, Logger: r.log}
+	asker := &listings.Asker{Host: r.host, Budgets: r.budgets, Buffers: r.messages.Frames, Batches: r.messages.Batches, Inflaters: r.inflaters, Dir: r.opt.Host.TempDir, Logger: r.log}
 	chosen := r.plan.Chosen()
 	for _, s := range r.plan.Selected {
 		f := &follower{e: r.Engine, asker: asker, sel: s, proxy: r.proxy, states: map[market.Market]*selection.State{},

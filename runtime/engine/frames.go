@@ -71,8 +71,8 @@ type framesJournal struct {
 const lanePause = 2 * time.Millisecond
 
 // Append implements conn.Journal.
-func (f *framesJournal) Append(kind source.InputKind, conn uint32, wall, mono int64, payload []byte) (uint64, error) {
-	pos, err := f.j.Append(shm.Header{Kind: uint8(kind), Conn: conn, Wall: wall, Mono: mono}, payload)
+func (f *framesJournal) Append(kind source.InputKind, conn uint32, wall, mono int64, head, rest []byte) (uint64, error) {
+	pos, err := f.j.AppendV(shm.Header{Kind: uint8(kind), Conn: conn, Wall: wall, Mono: mono}, head, rest)
 	switch {
 	case err == nil:
 		if pos > uint64(f.done.Load())+f.max {

@@ -110,6 +110,7 @@ func (e *Engine) newSink(pl *plan.Plan, p *plan.Sink, feeds []*feed) (*sinkDrive
 			spec.Spec = host.Spec{Kind: wire.KindSink, Name: pr.Plugin, Path: pr.Path, SHA256: pr.SHA256}
 		}
 	}
+	spec.Access = access(&p.Access)
 	byJournal := map[*journal.Journal]bool{}
 	for _, in := range p.Inputs {
 		f := feedNamed(feeds, in.Feed)
@@ -145,6 +146,17 @@ func (e *Engine) newSink(pl *plan.Plan, p *plan.Sink, feeds []*feed) (*sinkDrive
 	var err error
 	d.proc, err = e.host.NewSink(spec)
 	return d, err
+}
+
+// access is what a sink's process may do.
+func access(p *plan.Access) host.Access {
+	a := host.Access{Undeclared: p.Undeclared, Connect: p.Connect, Listen: p.Listen, Stdout: p.Stdout}
+	for _, w := range p.Writes {
+		for _, path := range w.Paths {
+			a.Writes = append(a.Writes, host.Path{Attribute: w.Attribute, Path: path, Target: w.Target, Hidden: w.Hidden})
+		}
+	}
+	return a
 }
 
 // connect tells each feed which sinks to wake.

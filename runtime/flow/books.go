@@ -14,7 +14,7 @@ func (l *Lane) newBook(i *market.Instrument, rule *source.BookRule) *book.Book {
 	if l.s.Depth != nil {
 		depth = l.s.Depth(i.Symbol)
 	}
-	b := book.New(*rule, book.Options{SubscribedDepth: depth})
+	b := book.New(*rule, book.Options{SubscribedDepth: depth, Levels: l.s.Levels, Batches: l.s.Messages.Batches, Books: l.s.Messages.Books})
 	if i.Precision.Known {
 		b.SetPrecision(i.Precision)
 	}
@@ -198,6 +198,7 @@ func (l *Lane) dropBook(in *instrument) {
 	if in.book.Synced() {
 		l.Counts.BooksSynced.Add(-1)
 	}
+	in.book.Close()
 	in.book, in.crossed, in.need = nil, false, ""
 }
 

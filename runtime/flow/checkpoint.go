@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,8 +21,16 @@ import (
 // A checkpoint is a lane's whole state at a frame position, so that a restart
 // may begin there. Records derived again from there on, up to the last one in
 // the records journal, are recognised and not journalled twice.
+//
+// It is a run of parts, each of which has its length and its checksum before it:
+// savedLane, and behind it the state of each instrument's book. So no more than
+// one book is held beside itself while it is written. In version 2 the states
+// stood within savedLane.
 
-const checkpointVersion = 2
+const (
+	checkpointVersion = 3
+	partHead          = 8
+)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -71,54 +81,112 @@ func (s *savedLane) saved(i int, name string) ([]byte, bool) {
 type savedInstrument struct {
 	ID      market.InstrumentID
 	Streams []*stream
-	Book    []byte
+	Booked  bool   // a part of its own has its book's state
+	Book    []byte // of version 2
 	Crossed bool
 	Gone    uint64
 	Ahead   ahead
 	Version uint64
 }
 
-// Save appends the lane's state to b.
-func (l *Lane) Save() ([]byte, error) {
+// Save writes the lane's state.
+func (l *Lane) Save(w io.Writer) error {
 	s := savedLane{Version: checkpointVersion, Layout: market.LayoutVersion, Frames: l.next, Records: l.out.Position(),
 		Now: l.now, Hour: l.hour, Last: l.last, Stopping: l.stopping, Remembered: l.remembered, Sequences: l.sequences}
-	for _, in := range l.ordered() {
-		si := savedInstrument{ID: in.inst.ID, Streams: in.streams, Crossed: in.crossed, Gone: in.gone, Ahead: in.ahead, Version: in.version}
-		if in.book != nil {
-			si.Book = in.book.AppendState(nil)
-		}
-		s.Insts = append(s.Insts, si)
+	ordered := l.ordered()
+	for _, in := range ordered {
+		s.Insts = append(s.Insts, savedInstrument{ID: in.inst.ID, Streams: in.streams, Booked: in.book != nil, Crossed: in.crossed, Gone: in.gone,
+			Ahead: in.ahead, Version: in.version})
 	}
 	for _, p := range l.s.Processors {
 		s.Processors = append(s.Processors, p.State())
 	}
 	s.Names = l.names()
 	var buf bytes.Buffer
-	buf.Write(make([]byte, 8))
-	if err := gob.NewEncoder(&buf).Encode(s); err != nil {
-		return nil, fmt.Errorf("flow: checkpoint: %w", err)
+	buf.Write(make([]byte, partHead))
+	err := gob.NewEncoder(&buf).Encode(s)
+	if err == nil {
+		err = writePart(w, buf.Bytes())
 	}
-	b := buf.Bytes()
-	binary.LittleEndian.PutUint32(b, uint32(len(b)-8))
-	binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(b[8:], castagnoli))
-	return b, nil
+	if err == nil {
+		err = l.saveBooks(w, ordered)
+	}
+	if err != nil {
+		return fmt.Errorf("flow: checkpoint: %w", err)
+	}
+	return nil
+}
+
+func (l *Lane) saveBooks(w io.Writer, all []*instrument) error {
+	lent, err := l.s.Messages.Batches.Lease()
+	if err != nil {
+		return err
+	}
+	defer lent.Return()
+	b := lent.Value()
+	for _, in := range all {
+		if in.book == nil {
+			continue
+		}
+		b.Buf = in.book.AppendState(append(b.Buf[:0], make([]byte, partHead)...))
+		if err := writePart(w, b.Buf); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writePart fills in the head of a part and writes it.
+func writePart(w io.Writer, b []byte) error {
+	if len(b)-partHead > math.MaxUint32 {
+		return fmt.Errorf("a part of %d bytes", len(b))
+	}
+	binary.LittleEndian.PutUint32(b, uint32(len(b)-partHead))
+	binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(b[partHead:], castagnoli))
+	_, err := w.Write(b)
+	return err
+}
+
+// cutPart takes the first part off b.
+func cutPart(b []byte) (part, rest []byte, err error) {
+	if len(b) >= partHead {
+		if n := uint64(binary.LittleEndian.Uint32(b)); n <= uint64(len(b)-partHead) {
+			part, rest = b[partHead:partHead+n], b[partHead+n:]
+			if crc32.Checksum(part, castagnoli) == binary.LittleEndian.Uint32(b[4:]) {
+				return part, rest, nil
+			}
+		}
+	}
+	return nil, nil, fmt.Errorf("%w: length or checksum differ", ErrCheckpoint)
 }
 
 // ErrCheckpoint is wrapped by errors of a checkpoint that can't be used.
 var ErrCheckpoint = errors.New("unusable checkpoint")
 
 // Restore takes over a saved state. It returns where the records journal stood,
-// and the processors' journals: NoState for a processor that is new.
+// and the processors' journals: NoState for a processor that is new. A lane that
+// refused one is of no use; it is closed as any other is.
 func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error) {
-	if len(b) < 8 || int(binary.LittleEndian.Uint32(b)) != len(b)-8 || crc32.Checksum(b[8:], castagnoli) != binary.LittleEndian.Uint32(b[4:]) {
-		return 0, nil, fmt.Errorf("flow: %w: length or checksum differ", ErrCheckpoint)
+	part, rest, err := cutPart(b)
+	if err != nil {
+		return 0, nil, fmt.Errorf("flow: %w", err)
 	}
 	var s savedLane
-	if err := gob.NewDecoder(bytes.NewReader(b[8:])).Decode(&s); err != nil {
+	if err := gob.NewDecoder(bytes.NewReader(part)).Decode(&s); err != nil {
 		return 0, nil, fmt.Errorf("flow: %w: %w", ErrCheckpoint, err)
 	}
-	if s.Version != checkpointVersion || s.Layout != market.LayoutVersion {
+	if s.Version != checkpointVersion && s.Version != 2 || s.Layout != market.LayoutVersion {
 		return 0, nil, fmt.Errorf("flow: %w: version %d, layout %d", ErrCheckpoint, s.Version, s.Layout)
+	}
+	for i := range s.Insts {
+		if si := &s.Insts[i]; si.Booked {
+			if si.Book, rest, err = cutPart(rest); err != nil {
+				return 0, nil, fmt.Errorf("flow: the book of instrument %d: %w", si.ID, err)
+			}
+		}
+	}
+	if len(rest) > 0 {
+		return 0, nil, fmt.Errorf("flow: %w: %d bytes behind the last part", ErrCheckpoint, len(rest))
 	}
 	names := l.names()
 	if len(s.Processors) != len(names) && (slices.Contains(names, "") || slices.Contains(s.Names, "") || len(s.Names) != len(s.Processors)) {
@@ -142,6 +210,7 @@ func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error
 			return 0, nil, fmt.Errorf("flow: %w: instrument %d is in no table", ErrCheckpoint, si.ID)
 		}
 		in := &instrument{inst: inst, seed: market.KeySeed(inst.Venue, inst.Market, inst.Symbol), streams: si.Streams, crossed: si.Crossed, gone: si.Gone, ahead: si.Ahead, version: si.Version}
+		l.insts[si.ID] = in // Close finds it, whatever comes of the rest
 		if si.Book != nil {
 			spec := l.specs[market.ChannelBook]
 			if spec == nil || spec.Book == nil {
@@ -159,7 +228,6 @@ func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error
 			l.forgetFills(-len(st.Fills))
 			l.figures(in, st)
 		}
-		l.insts[si.ID] = in
 	}
 	l.last = s.Last
 	l.next, l.now, l.hour, l.remembered, l.sequences, l.stopping = s.Frames, s.Now, s.Hour, s.Remembered, s.Sequences, s.Stopping
@@ -185,16 +253,18 @@ func (l *Lane) countBooks() {
 
 const checkpointExt = ".ckpt"
 
-// WriteCheckpoint writes b for a frame position into dir, whole or not at all.
-func WriteCheckpoint(dir string, pos uint64, b []byte) error {
+// WriteCheckpoint writes what save does for a frame position into dir, whole or not at all.
+func WriteCheckpoint(dir string, pos uint64, save func(io.Writer) error) error {
 	name := filepath.Join(dir, fmt.Sprintf("%016x%s", pos, checkpointExt))
 	tmp := name + ".tmp"
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o640)
 	if err != nil {
 		return fmt.Errorf("flow: checkpoint: %w", err)
 	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
+	if err = save(f); err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
 	if err == nil {
 		err = os.Rename(tmp, name)
 	}

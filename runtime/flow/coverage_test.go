@@ -3,15 +3,110 @@ package flow_test
 import (
 	"cmp"
 	"fmt"
+	"hash/crc32"
 	"slices"
+	"strings"
 	"testing"
-
-	"pgregory.net/rapid"
 
 	"github.com/marketprism/marketprism/runtime/flow"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
+	"pgregory.net/rapid"
 )
+
+func TestCoverage(t *testing.T) {
+	b := newBench(t, nil)
+	hour := int64(3600) * second
+	from := (t0/hour + 1) * hour
+	b.timer(from - 60*second)
+	b.wall = from - 30*second
+	b.subscribed(1, "btc")
+	b.frame(1, trade("btc", 1))
+	b.frame(1, trade("btc", 4))
+	b.timer(from - second) // the hour isn't over
+	if n := len(b.coverage()); n != 0 {
+		t.Fatalf("%d statements within an hour", n)
+	}
+	b.timer(from)
+	b.timer(from + second)
+	b.frame(1, trade("btc", 5))
+	b.timer(from + hour)
+	b.note(0, flow.Note{Note: flow.NoteStop})
+	want := []string{
+		"btc trades 2 messages 1 gaps 2 missing sequence", "btc book 0 messages 0 gaps 0 missing sequence",
+		"btc trades 1 messages 0 gaps 0 missing sequence", "btc book 0 messages 0 gaps 0 missing sequence",
+		"btc trades 0 messages 0 gaps 0 missing sequence", "btc book 0 messages 0 gaps 0 missing sequence",
+	}
+	if got := b.coverage(); !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	// The spans of a stream follow each other without a hole.
+	ends := map[int64]int64{}
+	for _, r := range b.read(b.records) {
+		if r.Kind() == market.KindCoverage {
+			ch := fieldOf(t, r, "channel")
+			if end, ok := ends[ch]; ok && fieldOf(t, r, "from_ts") != end {
+				t.Errorf("a span begins at %d, the one before ended at %d", fieldOf(t, r, "from_ts"), end)
+			}
+			ends[ch] = fieldOf(t, r, "to_ts")
+		}
+	}
+}
+
+// TestCoverageSaysWhatWasProven: a venue that has checksums may have feeds without,
+// or have given them up: a span of a book is proven by checksums if some were right.
+func TestCoverageSaysWhatWasProven(t *testing.T) {
+	channels := slices.Clone(specs)
+	rule := *specs[2].Book
+	rule.Checksum = source.Checksum{Kind: source.ChecksumPairs, Levels: 25}
+	channels[2].Book = &rule
+	b := newBench(t, func(s *flow.Settings) { s.Channels = channels })
+	hour := int64(3600) * second
+	at := (t0/hour + 1) * hour
+	b.timer(at - 60*second)
+	b.wall = at - 30*second
+	b.subscribed(1, "btc")
+	b.frame(1, snapshot("btc", 1))
+	b.timer(at)
+	b.timer(at + second)
+	b.frame(1, func(o *source.Out) { // takes one level of each side away
+		h := bookHeader(o, "btc", market.KindBookDelta, 2)
+		o.Book(&market.Book{Header: h, Depth: market.None, FirstSeq: 2, Checksum: int64(crc32.ChecksumIEEE([]byte("99:1:101:1"))),
+			Bids: []market.Level{{Price: dec("98"), Amount: dec("0")}}, Asks: []market.Level{{Price: dec("102"), Amount: dec("0")}}})
+	})
+	b.timer(at + hour)
+	b.frame(1, delta("btc", 3, 3, "97", ""))
+	b.note(0, flow.Note{Note: flow.NoteStop})
+	want := []string{"btc book 1 messages 0 gaps 0 missing sequence", "btc book 1 messages 0 gaps 0 missing checksum", "btc book 1 messages 0 gaps 0 missing sequence"}
+	if got := slices.DeleteFunc(b.coverage(), func(s string) bool { return strings.HasPrefix(s, "btc trades") }); !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// coverage are the coverage records in a few words.
+func (b *bench) coverage() []string {
+	b.Helper()
+	var out []string
+	for _, r := range b.read(b.records) {
+		if r.Kind() != market.KindCoverage {
+			continue
+		}
+		var n []any
+		var channel, verifiable string
+		for _, f := range market.Fields(market.KindCoverage) {
+			switch f.Name {
+			case "channel":
+				channel = f.Enum[r.Int(f.Offset)]
+			case "verifiable":
+				verifiable = f.Enum[r.Int(f.Offset)]
+			case "messages", "gaps", "missing":
+				n = append(n, r.Int(f.Offset))
+			}
+		}
+		out = append(out, fmt.Sprintf("%s %s %d messages %d gaps %d missing %s", append(append([]any{r.symbol, channel}, n...), verifiable)...))
+	}
+	return out
+}
 
 type span struct{ from, to int64 }
 

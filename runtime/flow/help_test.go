@@ -88,6 +88,16 @@ type bench struct {
 	wall            int64
 }
 
+// saved is a lane's state as a checkpoint holds it.
+func saved(t testing.TB, l *flow.Lane) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := l.Save(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
 func newBench(t testing.TB, change func(*flow.Settings)) *bench {
 	t.Helper()
 	b := &bench{TB: t, dir: t.TempDir(), wall: t0}

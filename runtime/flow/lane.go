@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/marketprism/marketprism/runtime/book"
+	"github.com/marketprism/marketprism/runtime/pool"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 	"github.com/marketprism/marketprism/sdk/wire/shm"
@@ -64,8 +65,10 @@ type Settings struct {
 	DeriveBBO  bool                                 // the venue has no bbo channel and a pipeline wants one
 	Processors []Processor
 	Logger     zerolog.Logger
-	Untimed    bool // take no latencies: a replay's say nothing
-	Unfigured  bool // count no records of single streams
+	Untimed    bool           // take no latencies: a replay's say nothing
+	Unfigured  bool           // count no records of single streams
+	Levels     *book.Levels   // of all lanes' books; nil: each book has memory of its own
+	Messages   *pool.Messages // nil: the lane's own
 }
 
 // Counts are a lane's counters; they are read while it runs.
@@ -156,11 +159,27 @@ func New(s Settings) *Lane {
 		l.meter.judged(v.Flags())
 		l.emit(v)
 	}
+	if s.Messages == nil {
+		l.s.Messages, l.out.Err = pool.NewMessages(pool.MessageOptions{})
+	}
 	l.meter.timed = !s.Untimed
 	if l.meter.timed {
 		l.meter.frames = make([]frameTime, 0, burstFrames)
 	}
 	return l
+}
+
+// Messages lend what processors need while they run.
+func (l *Lane) Messages() *pool.Messages { return l.s.Messages }
+
+// Close gives back what the lane's books have leased, when nothing drives the lane
+// any more. Counters may still be read.
+func (l *Lane) Close() {
+	for _, in := range l.insts {
+		if in.book != nil {
+			in.book.Close()
+		}
+	}
 }
 
 // ErrPlugin is wrapped by errors that are the plugin's fault: it is to be

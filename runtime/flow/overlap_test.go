@@ -51,10 +51,7 @@ func TestOverlap(t *testing.T) {
 	})
 	t.Run("restart", func(t *testing.T) { // a checkpoint holds what may yet come
 		b := both(t)
-		saved, err := b.lane.Save()
-		if err != nil {
-			t.Fatal(err)
-		}
+		saved := saved(t, b.lane)
 		b.lane = flow.New(b.settings)
 		b.plugin()
 		records, _, err := b.lane.Restore(saved)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -173,11 +174,7 @@ func (x *restarts) start() {
 }
 
 func (x *restarts) save(at int) {
-	b, err := x.lane.Save()
-	if err != nil {
-		x.Fatal(err)
-	}
-	x.saved, x.at = b, at
+	x.saved, x.at = saved(x, x.lane), at
 }
 
 // kill loses the lane; the next one begins at the last checkpoint.
@@ -422,10 +419,7 @@ func TestRestoreWithOtherProcessors(t *testing.T) {
 		s.Processors = []flow.Processor{&stateful{"top", "a"}, &stateful{"deep", "bcd"}}
 	})
 	b.frame(1, trade("btc", 1))
-	saved, err := b.lane.Save()
-	if err != nil {
-		t.Fatal(err)
-	}
+	saved := saved(t, b.lane)
 	fresh, deep := &stateful{"new", ""}, &stateful{"deep", ""}
 	b.settings.Processors = []flow.Processor{fresh, deep}
 	_, at, err := flow.New(b.settings).Restore(saved)
@@ -441,7 +435,7 @@ func TestRestoreWithOtherProcessors(t *testing.T) {
 func TestCheckpointFiles(t *testing.T) {
 	dir := t.TempDir()
 	for _, pos := range []uint64{300, 1 << 40, 5} {
-		if err := flow.WriteCheckpoint(dir, pos, fmt.Append(nil, pos)); err != nil {
+		if err := flow.WriteCheckpoint(dir, pos, func(w io.Writer) error { _, err := fmt.Fprint(w, pos); return err }); err != nil {
 			t.Fatal(err)
 		}
 	}

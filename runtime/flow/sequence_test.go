@@ -55,10 +55,7 @@ func TestConnectionSequence(t *testing.T) {
 	b.frame(1, counted(3, booked("btc", market.KindBookDelta, 3)))
 	b.frame(1, counted(3, booked("btc", market.KindBookDelta, 3))) // the frame again
 	synced("all frames came", 3)
-	state, err := b.lane.Save()
-	if err != nil {
-		t.Fatal(err)
-	}
+	state := saved(t, b.lane)
 	b.lane = flow.New(b.settings)
 	if _, _, err := b.lane.Restore(state); err != nil {
 		t.Fatal(err)

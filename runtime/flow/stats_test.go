@@ -166,10 +166,7 @@ func TestUnsubscribe(t *testing.T) {
 	if n := len(b.lane.Streams(nil)); n != 2 { // eth's
 		t.Errorf("%d streams are left", n)
 	}
-	saved, err := b.lane.Save()
-	if err != nil {
-		t.Fatal(err)
-	}
+	saved := saved(t, b.lane)
 	again := flow.New(b.settings)
 	if _, _, err := again.Restore(saved); err != nil {
 		t.Fatal(err)

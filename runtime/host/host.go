@@ -23,9 +23,9 @@
 // bytes, and is bounded in rate. Garbage quarantines the plugin at once; death,
 // silence and floods cost a restart, and too many restarts quarantine it.
 // Processes have a clean environment and empty standard input. Where the kernel
-// has Landlock, source plugins can neither write files nor use TCP nor signal
-// other processes; sinks can, since they write stores. A third-party executable
-// is run from the sealed copy that was hashed.
+// has Landlock, plugins can neither write files nor use TCP nor signal other
+// processes, but for what a sink says that it needs (Access). A third-party
+// executable is run from the sealed copy that was hashed.
 //
 // # A slow plugin
 //
@@ -63,6 +63,9 @@ type Options struct {
 	// is "plugin KIND NAME".
 	Args   func(kind, name string) []string
 	Logger zerolog.Logger
+	// Stdout is what sinks write to that ask for standard output; the process's
+	// own if nil.
+	Stdout *os.File
 	// TempDir is where the control sockets are made; the system's if empty.
 	TempDir string
 	// StartTimeout bounds the time from start to handshake; 15 s if zero.
@@ -99,6 +102,8 @@ type Spec struct {
 	// MemoryLimit is the process's GOMEMLIMIT in bytes: a hint to its collector,
 	// not a bound. SourceMemory or SinkMemory if zero.
 	MemoryLimit int64
+	// Access is what a sink may do beside reading; nobody else has any.
+	Access Access
 }
 
 // Memory limits of plugin processes.
@@ -164,6 +169,7 @@ func New(o Options) *Host {
 	if o.Args == nil {
 		o.Args = func(kind, name string) []string { return []string{"plugin", kind, name} }
 	}
+	def(&o.Stdout, os.Stdout)
 	def(&o.StartTimeout, 15*time.Second)
 	def(&o.CallTimeout, 30*time.Second)
 	def(&o.StallAfter, 10*time.Second)
@@ -214,8 +220,12 @@ type Plugin struct {
 
 // Open starts a plugin for control calls.
 func (h *Host) Open(ctx context.Context, s Spec) (*Plugin, error) {
+	s.Access = Access{}
 	p, desc, err := h.start(ctx, s, s.Kind+"."+s.Name, nil)
 	if err != nil {
+		if s.Access.denied(err.Error()) {
+			err = fmt.Errorf("%w; a plugin that is only asked what it is may neither write nor use TCP", err)
+		}
 		return nil, err
 	}
 	one := func(_ context.Context, not *process) (*process, error) {

@@ -36,6 +36,13 @@ var hostile = map[string]func() int{
 		fmt.Fprintln(os.Stderr, `{"@level":"error","@message":"no licence for this machine"}`)
 		return 7
 	},
+	"scribe": func() int { // writes before it is asked anything
+		if err := os.WriteFile(os.Getenv("SCRIBE"), nil, 0o600); err != nil {
+			fmt.Fprintf(os.Stderr, `{"@level":"error","@message":%q}`+"\n", err.Error())
+			return 1
+		}
+		return 0
+	},
 	"length":     raw(func(m []byte, _ uint64) { entry(m, 0, 8, 16, 1<<31, 0); put(m, out, 32) }),
 	"flags":      raw(func(m []byte, _ uint64) { entry(m, 0, 8, 16, 8, 0xff); put(m, out, 32) }),
 	"cursor":     raw(func(m []byte, _ uint64) { put(m, out, 1<<40) }),
@@ -192,7 +199,7 @@ func TestGarbageInRingQuarantines(t *testing.T) {
 // failure polls until the plugin is given up and returns why.
 func (l *testLane) failure() error {
 	l.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	for time.Now().Before(deadline) {
 		if err := l.src.Poll(&l.batch, 64<<10); err != nil {
 			return err

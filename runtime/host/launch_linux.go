@@ -204,6 +204,10 @@ func (r *processRunner) Start(context.Context) error {
 	}
 	r.own = append(r.own, errW)
 	files := append([]*os.File{lifeR}, r.files...)
+	if r.spec.Access.Stdout {
+		r.env = append(r.env, wire.EnvStdout+"="+strconv.Itoa(wire.LifeFd+len(files)))
+		files = append(files, r.host.opt.Stdout)
+	}
 	path := r.path
 	if r.exe != nil {
 		path = "/proc/self/fd/" + strconv.Itoa(wire.LifeFd+len(files))
@@ -238,11 +242,9 @@ func (r *processRunner) Start(context.Context) error {
 // unlocked, so that it ends with its restrictions.
 func (r *processRunner) live(begun chan<- error) {
 	runtime.LockOSThread()
-	if r.spec.Kind == wire.KindSource {
-		if err := r.confine(); err != nil {
-			begun <- err
-			return
-		}
+	if err := r.confine(); err != nil {
+		begun <- err
+		return
 	}
 	if err := r.cmd.Start(); err != nil {
 		begun <- err
@@ -267,24 +269,34 @@ func (r *processRunner) live(begun chan<- error) {
 }
 
 func (r *processRunner) confine() error {
-	v := landlockVersion()
+	v, log := landlockVersion(), &r.host.opt.Logger
 	r.host.confined.Do(func() {
-		l := &r.host.opt.Logger
 		switch {
 		case v == 0:
-			l.Warn().Msg("this kernel has no Landlock: source plugins can write where this user can")
+			log.Warn().Msg("this kernel has no Landlock: plugins can write where this user can")
 		case v < 4:
-			l.Warn().Int("landlock", v).Msg("this kernel's Landlock can't restrict TCP: source plugins are kept from writing files only")
+			log.Warn().Int("landlock", v).Msg("this kernel's Landlock can't restrict TCP: plugins are kept from writing files only")
 		}
 	})
-	if v == 0 {
+	if v == 1 && len(r.spec.Access.Writes) > 0 {
+		log.Warn().Int("landlock", v).Str("plugin", r.label).Msg("this kernel's Landlock can't let a sink rename files: it can write where this user can")
+	}
+	rules := rulesFor(v, &r.spec.Access, r.dir)
+	if v == 0 || rules.empty() {
 		return nil
 	}
-	return confine(v, r.dir)
+	if err := rules.confine(); err != nil {
+		return err
+	}
+	if rules.attr.Handled_access_net == 0 {
+		return nil
+	}
+	return filterSockets(r.spec.Access.Connect)
 }
 
 // environment is clean: what go-plugin needs, what the runtime says, what the
-// spec adds.
+// spec adds. The one place that every process can write is that of its temporary
+// files.
 func (r *processRunner) environment() []string {
 	procs, limit := max(1, r.spec.Procs), r.spec.MemoryLimit
 	if limit == 0 {
@@ -299,7 +311,7 @@ func (r *processRunner) environment() []string {
 	}
 	env := append([]string{
 		"GOMAXPROCS=" + strconv.Itoa(procs), "GOMEMLIMIT=" + strconv.FormatInt(limit, 10),
-		wire.EnvName + "=" + r.label, wire.EnvLogLevel + "=" + level.String(),
+		wire.EnvName + "=" + r.label, wire.EnvLogLevel + "=" + level.String(), "TMPDIR=" + r.dir,
 	}, r.env...)
 	return append(env, r.spec.Env...)
 }

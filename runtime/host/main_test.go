@@ -26,6 +26,10 @@ import (
 	"github.com/marketprism/marketprism/sdk/wire/shm"
 )
 
+// patience bounds waits for what comes soon. It is long, for machines that are
+// busy with other things; no test waits for it to pass.
+const patience = time.Minute
+
 // The test binary is the plugin, too: "plugin KIND NAME" serves one, as the
 // runtime's binary does.
 func TestMain(m *testing.M) {
@@ -39,12 +43,18 @@ func TestMain(m *testing.M) {
 	if name, ok := strings.CutPrefix(filepath.Base(os.Args[0]), "marketprism-source-"); ok {
 		os.Exit(pluginMain("source", name))
 	}
+	if name, ok := strings.CutPrefix(filepath.Base(os.Args[0]), "marketprism-sink-"); ok {
+		os.Exit(pluginMain("sink", name))
+	}
 	os.Exit(m.Run())
 }
 
 func pluginMain(kind, name string) int {
 	if f := hostile[name]; f != nil {
 		return f()
+	}
+	if name == "probe" {
+		return serve.Sink(&probeSink{})
 	}
 	if kind == "sink" {
 		return serve.Sink(&fileSink{})
@@ -95,6 +105,10 @@ func (lineSource) Requests(r source.RequestFor) ([]source.Request, error) {
 	}
 	if p, ok := strings.CutPrefix(string(r.Purpose), "dial:"); ok {
 		_, err := net.Dial("tcp", p)
+		return []source.Request{{Body: fmt.Sprint(err)}}, nil
+	}
+	if r.Purpose == "listen" {
+		_, err := net.Listen("tcp", "127.0.0.1:0")
 		return []source.Request{{Body: fmt.Sprint(err)}}, nil
 	}
 	if p, ok := strings.CutPrefix(string(r.Purpose), "write:"); ok {

@@ -123,10 +123,15 @@ func TestSourceIsConfined(t *testing.T) {
 	if err != nil || !strings.Contains(q[0].Body, "permission denied") {
 		t.Errorf("dialling: %v %v", q, err)
 	}
+	filters(t)
+	q, err = p.Requests(ctx, source.RequestFor{Purpose: "listen"})
+	if err != nil || !strings.Contains(q[0].Body, "permission denied") {
+		t.Errorf("listening: %v %v", q, err)
+	}
 }
 
 // third copies the test binary to where a third-party plugin would lie.
-func third(t *testing.T) (path, sum string) {
+func third(t *testing.T, name string) (path, sum string) {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -136,7 +141,7 @@ func third(t *testing.T) (path, sum string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path = filepath.Join(t.TempDir(), "marketprism-source-test")
+	path = filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(path, b, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +151,7 @@ func third(t *testing.T) (path, sum string) {
 
 func TestThirdPartyIsPinned(t *testing.T) {
 	ctx := context.Background()
-	path, sum := third(t)
+	path, sum := third(t, "marketprism-source-test")
 	h := host.New(testOptions(io.Discard))
 	spec := host.Spec{Kind: wire.KindSource, Name: "test", Path: path}
 	if _, err := h.Describe(ctx, spec); fault.Of(err) != fault.Stop || !strings.Contains(err.Error(), "has no SHA-256 pin") {
@@ -198,7 +203,7 @@ func TestStderrIsNotTrusted(t *testing.T) {
 	}
 	want := []string{`"message":"5"`, `"plugin_level":"panic"`, `"level":"error","plugin":"source.test","message":"not for you"`,
 		`"level":"warn","plugin":"source.test","deep":{"x":[1,2]},"f":1.50,"n":12345678901234567890,"message":"typed"`}
-	for deadline := time.Now().Add(10 * time.Second); len(want) > 0; {
+	for deadline := time.Now().Add(patience); len(want) > 0; {
 		if strings.Contains(log.String(), want[0]) {
 			want = want[1:]
 		} else if time.Now().After(deadline) {
@@ -371,7 +376,7 @@ func TestWake(t *testing.T) {
 			}
 			select {
 			case <-woken:
-			case <-time.After(10 * time.Second):
+			case <-time.After(patience):
 				t.Fatalf("not woken for frame %d: %+v", i, l.src.State())
 			}
 		}
@@ -405,7 +410,7 @@ func TestNothingLeaks(t *testing.T) {
 			g0, f0 = count()
 		}
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		g, f := count()
 		if g <= g0+2 && f <= f0+2 {
 			return
@@ -460,7 +465,7 @@ func TestNoOrphans(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	for deadline := time.Now().Add(10 * time.Second); alive(pid); {
+	for deadline := time.Now().Add(patience); alive(pid); {
 		if time.Now().After(deadline) {
 			t.Fatalf("process %d outlived its runtime", pid)
 		}

@@ -120,6 +120,9 @@ func (h *Host) NewSink(spec SinkSpec) (*Sink, error) {
 	if spec.WorkDir = absolute(spec.WorkDir); spec.WorkDir == "" {
 		spec.WorkDir = absolute(".")
 	}
+	if spec.Access = spec.Access.below(spec.WorkDir); spec.Access.Undeclared {
+		h.opt.Logger.Warn().Str("plugin", spec.Label).Msg("the sink doesn't declare what it needs: it can write where this user can, and use TCP")
+	}
 	bell, err := ring.NewBell()
 	if err != nil {
 		return nil, err
@@ -224,6 +227,9 @@ func (s *Sink) interrupt() {
 // once runs one process to its end and returns why it ended.
 func (s *Sink) once(ctx context.Context) (err error) {
 	s.set(func(st *State) { st.Phase = Starting })
+	if err := s.spec.Access.prepare(); err != nil {
+		return err
+	}
 	began := time.Now()
 	g := &sinkGeneration{}
 	g.users.Store(1)
@@ -258,7 +264,7 @@ func (s *Sink) once(ctx context.Context) (err error) {
 	}
 	p, desc, err := s.h.start(ctx, s.spec.Spec, s.spec.Label, files)
 	if err != nil {
-		return err
+		return s.spec.Access.explain(err)
 	}
 	s.mu.Lock()
 	s.desc = desc
@@ -283,7 +289,7 @@ func (s *Sink) once(ctx context.Context) (err error) {
 	s.set(func(st *State) { s.proc, st.Pid = nil, 0 })
 	g.ended.Store(true)
 	s.interrupt()
-	return p.end()
+	return s.spec.Access.explain(p.end())
 }
 
 // open opens the store, again and again while the sink says that it may help.
@@ -296,6 +302,7 @@ func (s *Sink) open(ctx context.Context, p *process, o wire.SinkOpen) error {
 		if err == nil {
 			return nil
 		}
+		err = s.spec.Access.explain(err)
 		if k := fault.Of(err); k == fault.Stop || k == fault.Skip {
 			return fault.New(fault.Stop, err)
 		}
@@ -331,7 +338,7 @@ func (s *Sink) watch(ctx context.Context, p *process, g *sinkGeneration, readers
 			return
 		case <-ctx.Done():
 			call, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.h.opt.CallTimeout)
-			if err := p.client.CloseSink(call); err != nil {
+			if err := s.spec.Access.explain(p.client.CloseSink(call)); err != nil {
 				s.h.opt.Logger.Warn().Str("plugin", s.spec.Label).Err(err).Msg("the store was not closed")
 			}
 			cancel()
@@ -396,7 +403,9 @@ func (s *Sink) Submit(r ring.Request) error {
 
 // Results appends what there is to dst. It returns io.EOF when Run has ended
 // and everything was reported, and a *QuarantineError when the plugin was given
-// up; the requests unanswered until then are reported as lost before.
+// up; the requests unanswered until then are reported as lost before. One call
+// may report what one process lost and that the next one is open: the caller goes
+// through all of it before the next Submit, or batches are written out of order.
 func (s *Sink) Results(dst []Result) ([]Result, error) {
 	for {
 		if s.cur == nil {
@@ -430,6 +439,9 @@ func (s *Sink) Results(dst []Result) ([]Result, error) {
 			s.pending = append(s.pending[:0], s.pending[1:]...)
 			if a.To < r.From || a.To > r.To {
 				a.Failed, a.Kind, a.Text = true, fault.Retry, fmt.Sprintf("host: the sink says it wrote up to %d of %d to %d", a.To, r.From, r.To)
+			}
+			if a.Failed && s.spec.Access.denied(a.Text) {
+				a.Text += s.spec.Access.hint()
 			}
 			dst = append(dst, Result{Answer: a, Request: r, Generation: g.n})
 		}

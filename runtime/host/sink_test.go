@@ -41,6 +41,9 @@ func startSink(t testing.TB, o host.Options, spec host.SinkSpec, j *journal.Jour
 	if spec.Name == "" {
 		spec.Name = "file"
 	}
+	if spec.Access.Writes == nil && !spec.Access.Undeclared && spec.WorkDir != "" {
+		spec.Access.Writes = []host.Path{{Attribute: "dir", Path: ".", Target: schema.Directory}}
+	}
 	if j != nil {
 		spec.Journals = []host.JournalRef{{Name: "test-spot-records", Journal: j, Venue: "test", Market: market.MarketSpot,
 			Cursor: s.cursor.Load}}
@@ -81,7 +84,7 @@ func (s *testSink) stop() error {
 // next waits for one result.
 func (s *testSink) next() host.Result {
 	s.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	for len(s.got) == 0 {
 		var err error
 		if s.got, err = s.snk.Results(s.got); err != nil {
@@ -91,7 +94,7 @@ func (s *testSink) next() host.Result {
 			break
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("no result within 30 s; state %+v", s.snk.State())
+			s.t.Fatalf("no result within %v; state %+v", patience, s.snk.State())
 		}
 		s.snk.Wait(100 * time.Millisecond)
 	}
@@ -426,7 +429,7 @@ func TestSinkQuarantine(t *testing.T) {
 			j := newJournal(t, journal.Options{})
 			s := startSink(t, testOptions(io.Discard), host.SinkSpec{Spec: host.Spec{Name: name}, WorkDir: t.TempDir(), Config: c.config}, j)
 			var err error
-			for deadline := time.Now().Add(30 * time.Second); err == nil && time.Now().Before(deadline); {
+			for deadline := time.Now().Add(patience); err == nil && time.Now().Before(deadline); {
 				if s.got, err = s.snk.Results(s.got[:0]); err == nil {
 					s.snk.Wait(10 * time.Millisecond)
 				}
@@ -458,7 +461,7 @@ func TestKilledSinkRepeats(t *testing.T) {
 	}
 	answered, killed := 0, 0
 	for next := 0; answered < batches; {
-		for next < batches {
+		for next < batches && len(s.got) == 0 { // what is lost is known before more is submitted
 			err := s.snk.Submit(ring.Request{Batch: uint64(next), Op: ring.OpWrite, From: from[next], To: to[next]})
 			if err != nil {
 				break // full, or not open

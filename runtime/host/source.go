@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/marketprism/marketprism/runtime/pool"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 	"github.com/marketprism/marketprism/sdk/wire"
@@ -89,7 +90,7 @@ func (g *generation) release() {
 
 // NewSource makes a source; Run starts it.
 func (h *Host) NewSource(spec SourceSpec) (*Source, error) {
-	spec.Kind = wire.KindSource
+	spec.Kind, spec.Access = wire.KindSource, Access{}
 	if spec.Label == "" {
 		spec.Label = "source." + spec.Name
 	}
@@ -329,6 +330,28 @@ type Batch struct {
 	// From is where this generation began.
 	From shm.Position
 	sig  source.Signal
+	lent pool.Lease[pool.Batch]
+}
+
+// Lease borrows memory for what Poll takes, until Return. Without it, or with no
+// pool to borrow from, a batch has memory of its own and keeps it.
+func (b *Batch) Lease(p *pool.Pool[pool.Batch]) (err error) {
+	if p == nil {
+		return nil
+	}
+	if b.lent, err = p.Lease(); err == nil {
+		b.Buf = b.lent.Value().Buf
+	}
+	return err
+}
+
+// Return gives back what Lease borrowed: the entries are gone then.
+func (b *Batch) Return() {
+	if lent := b.lent.Value(); lent != nil {
+		lent.Buf, b.Buf, b.Entries = b.Buf, nil, b.Entries[:0]
+		b.lent.Return()
+		b.lent = pool.Lease[pool.Batch]{}
+	}
 }
 
 // Poll takes what the plugin has decoded, about maxBytes at most, into b. An

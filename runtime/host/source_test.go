@@ -88,7 +88,7 @@ func startSource(t testing.TB, o host.Options, spec host.SourceSpec, j *journal.
 // until polls until ok says true.
 func (l *testLane) until(ok func() bool) {
 	l.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !ok() {
 		if time.Now().After(deadline) {
 			l.t.Fatalf("not within 30 s; state %+v, at %d, got %d", l.src.State(), l.pos, len(l.got))

@@ -101,7 +101,7 @@ func TestDiskFull(t *testing.T) {
 	if err := os.Remove(infos[0].Path); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		if _, err = j.Append(shm.Header{Kind: 1, Wall: int64(n), Conn: uint32(n), Mono: int64(2 * n)}, body(n, 10)); err == nil {
 			n++
 			break

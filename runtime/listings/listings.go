@@ -60,11 +60,13 @@ type Question struct {
 
 // Asker asks. It may be used by several goroutines.
 type Asker struct {
-	Host    *host.Host
-	Budgets *conn.Budgets
-	Buffers *pool.Slices[byte] // of bodies; nil: made for each question
-	Dir     string             // where temporary directories are made; empty: the system's
-	Logger  zerolog.Logger
+	Host      *host.Host
+	Budgets   *conn.Budgets
+	Buffers   *pool.Slices[byte]     // of bodies; nil: made for each question
+	Batches   *pool.Pool[pool.Batch] // of what plugins make of them; nil: made for each question
+	Inflaters *conn.Inflaters        // of bodies; nil: made for each
+	Dir       string                 // where temporary directories are made; empty: the system's
+	Logger    zerolog.Logger
 }
 
 // Of is the question for a market of a source.
@@ -119,7 +121,7 @@ func (a *Asker) Ask(ctx context.Context, q Question) (all []selection.Listing, e
 	}
 	defer func() { err = errors.Join(err, d.src.Close()) }()
 	feed, err := conn.New(conn.Settings{Venue: q.Venue, Spec: q.Spec, Config: q.Config, Renderer: d.src, Frames: frames{j},
-		Buffers: a.Buffers, Budgets: a.Budgets, Logger: a.Logger, Proxy: q.Proxy, HTTP: conn.HTTPSettings{Egress: q.Egress}, CatalogueEvery: -1})
+		Buffers: a.Buffers, Inflaters: a.Inflaters, Budgets: a.Budgets, Logger: a.Logger, Proxy: q.Proxy, HTTP: conn.HTTPSettings{Egress: q.Egress}, CatalogueEvery: -1})
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +132,7 @@ func (a *Asker) Ask(ctx context.Context, q Question) (all []selection.Listing, e
 	g.Go("plugin", func(at context.Context) error { return d.src.Run(sched.Placed(bg, at)) })
 	g.Go("answers", func(context.Context) error {
 		defer stop()
-		return d.run(gctx)
+		return d.run(gctx, a.Batches)
 	})
 	g.Go("requests", func(context.Context) error {
 		err := feed.Ask(gctx, source.RequestFor{Purpose: source.PurposeInstruments}, max(q.Weight, 1))
@@ -154,8 +156,8 @@ func (a *Asker) Ask(ctx context.Context, q Question) (all []selection.Listing, e
 type frames struct{ j *journal.Journal }
 
 // Append implements conn.Journal.
-func (f frames) Append(kind source.InputKind, conn uint32, wall, mono int64, payload []byte) (uint64, error) {
-	pos, err := f.j.Append(shm.Header{Kind: uint8(kind), Conn: conn, Wall: wall, Mono: mono}, payload)
+func (f frames) Append(kind source.InputKind, conn uint32, wall, mono int64, head, rest []byte) (uint64, error) {
+	pos, err := f.j.AppendV(shm.Header{Kind: uint8(kind), Conn: conn, Wall: wall, Mono: mono}, head, rest)
 	if err != nil {
 		err = fault.New(fault.Stop, err)
 	}
@@ -188,9 +190,13 @@ type found struct {
 	ticker struct{ volume, quote, last float64 }
 }
 
-func (d *decoding) run(ctx context.Context) error {
+func (d *decoding) run(ctx context.Context, batches *pool.Pool[pool.Batch]) error {
 	d.found = map[string]*found{}
 	var b host.Batch
+	if err := b.Lease(batches); err != nil {
+		return err
+	}
+	defer b.Return()
 	for ctx.Err() == nil {
 		if err := d.src.Poll(&b, taken); err != nil {
 			return err

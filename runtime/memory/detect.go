@@ -69,7 +69,7 @@ type Thresholds struct {
 	HeapFloor      float64 // bytes a minute of a site or function
 	SubsystemFloor float64 // bytes a minute
 	MappedFloor    float64 // bytes a minute
-	CountFloor     float64 // goroutines or leases a minute
+	CountFloor     float64 // goroutines or leases a minute; of leases as many more as make HeapFloor
 	FDFloor        float64 // descriptors a minute
 
 	// Collections that the monitor makes where the program makes none: Collect
@@ -178,6 +178,7 @@ const (
 // series is one value over time.
 type series struct {
 	file, subsystem string
+	each            float64 // as in value
 	raw             []point // newest last; Settle and Window
 	floors          []point // of raw, trailing
 	buckets         []point // least floor of each Bucket; Long
@@ -228,6 +229,7 @@ func (d *detector) level(l *LoadState) (v level) {
 
 type value struct {
 	v               float64
+	each            float64 // bytes of a lease, where they are known
 	file, subsystem string
 }
 
@@ -250,7 +252,7 @@ func (d *detector) add(now time.Time, s *Snapshot) {
 	vals := map[leakID]value{}
 	for i := range s.Goroutines {
 		g := &s.Goroutines[i]
-		vals[leakID{Goroutines, "runtime", g.Entry + " at " + g.Wait, 0}] = value{float64(g.Count), "", g.Subsystem}
+		vals[leakID{Goroutines, "runtime", g.Entry + " at " + g.Wait, 0}] = value{v: float64(g.Count), subsystem: g.Subsystem}
 	}
 	for i := range s.Descriptors {
 		x := &s.Descriptors[i]
@@ -269,7 +271,11 @@ func (d *detector) add(now time.Time, s *Snapshot) {
 	}
 	for i := range s.Pools {
 		p := &s.Pools[i]
-		vals[leakID{Leases, "runtime", p.Name, 0}] = value{v: float64(p.Outstanding)}
+		v := value{v: float64(p.Outstanding)}
+		if n := p.Outstanding + p.Idle; n > 0 {
+			v.each = float64(p.Bytes) / float64(n)
+		}
+		vals[leakID{Leases, "runtime", p.Name, 0}] = v
 	}
 	d.values(now, lv, vals, func(id leakID) bool { return id.process == "runtime" && !heapKind(id.kind) })
 	for i := range s.Processes {
@@ -334,7 +340,7 @@ func (d *detector) values(now time.Time, lv level, vals map[leakID]value, group 
 			}
 			d.all[id] = s
 		}
-		s.file, s.subsystem = v.file, v.subsystem
+		s.file, s.subsystem, s.each = v.file, v.subsystem, v.each
 		if v.v > 0 {
 			s.seen = now
 		}
@@ -417,6 +423,9 @@ func (d *detector) judge(now time.Time, id leakID, s *series) *Leak {
 	}
 	s.evaluated = s.floors[n-1].at
 	floor, share := d.t.floor(id.kind), heapKind(id.kind)
+	if id.kind == Leases && s.each > 0 { // of small objects there are many, and they come and go: books grow for hours
+		floor = max(floor, d.t.HeapFloor/s.each)
+	}
 	t, window, ok := d.grows(s.floors, d.t.Window, floor, share, s)
 	if !ok {
 		from := s.evaluated.Add(-d.t.Middle)

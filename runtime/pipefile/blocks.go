@@ -330,6 +330,7 @@ func (p *parser) sink(b *hclsyntax.Block) {
 		return
 	}
 	what := fmt.Sprintf("sink %q %q", s.Type, s.Name)
+	p.access(b, s)
 	p.noBlocks(b.Body, what, "batch")
 	all := slices.Clone(s.Manifest.Attributes)
 	if s.Manifest.Commit == sink.CommitRoll {
@@ -349,6 +350,27 @@ func (p *parser) sink(b *hclsyntax.Block) {
 		p.unprintable(d, "batch")
 		s.Batch.MaxRecords = int(cmp.Or(d.values.Int("max_records"), int64(s.Batch.MaxRecords)))
 		s.Batch.MaxWait = cmp.Or(d.values.Duration("max_wait"), s.Batch.MaxWait)
+	}
+}
+
+// access checks what a sink's plugin says of what it writes.
+func (p *parser) access(b *hclsyntax.Block, s *Sink) {
+	for _, a := range s.Manifest.Attributes {
+		switch a.Writes {
+		case "":
+			continue
+		case schema.Directory, schema.File:
+			if a.Type == schema.String || a.Type == schema.Strings {
+				continue
+			}
+		}
+		p.errorf(b.LabelRanges[0], "Bad attribute in a plugin's schema",
+			"The sink plugin %q says that %q, a %s, is a path to a %q that it writes: this version knows strings and lists of them, and %q and %q.",
+			s.Type, a.Name, a.Type, a.Writes, schema.Directory, schema.File)
+	}
+	if !s.Manifest.Declares() {
+		p.add(p.fs.diag(Warning, fromHCL(b.LabelRanges[0]), "Sink isn't confined",
+			"The sink plugin %q doesn't say what it writes and whether it uses TCP, so it may do all that this user may. A build with a newer SDK says it: sink.Manifest.Access, and Writes at its attributes.", s.Type))
 	}
 }
 

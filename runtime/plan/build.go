@@ -484,7 +484,7 @@ func (b *builder) sinks() {
 		s := &Sink{
 			Name: x.Type + "." + x.Name, Plugin: x.Type, Commit: x.Manifest.Commit, Idempotent: x.Manifest.Idempotent,
 			Config: x.Config, Shown: x.Shown, Inputs: b.selections(x.Input, true), Journals: []string{},
-			Batch: Batch{x.Batch.MaxRecords, Duration(x.Batch.MaxWait)}, OnFull: x.OnFull,
+			Batch: Batch{x.Batch.MaxRecords, Duration(x.Batch.MaxWait)}, OnFull: x.OnFull, Access: access(&x.Manifest, x.Config, x.Shown),
 		}
 		for _, in := range s.Inputs {
 			if !slices.Contains(s.Journals, in.Journal) {
@@ -505,4 +505,18 @@ func (b *builder) sinks() {
 		b.out.Sinks = append(b.out.Sinks, s)
 		b.out.Processes = append(b.out.Processes, process("sink", s.Name, x.Plugin, x.Manifest.Version))
 	}
+}
+
+// access is what a sink may do with these values.
+func access(m *sink.Manifest, config schema.Values, shown pipefile.Shown) Access {
+	a := Access{Undeclared: !m.Declares()}
+	if m.Access != nil {
+		a.Connect, a.Listen, a.Stdout = m.Access.Connect, m.Access.Listen, m.Access.Stdout
+	}
+	for _, attr := range m.Attributes {
+		if paths := attr.Paths(config); len(paths) > 0 {
+			a.Writes = append(a.Writes, Writes{attr.Name, attr.Writes, paths, shown[attr.Name] == pipefile.Struck})
+		}
+	}
+	return a
 }

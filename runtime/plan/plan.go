@@ -211,6 +211,24 @@ type Sink struct {
 	Batch      Batch           `json:"batch"`
 	Roll       *Roll           `json:"roll,omitempty"`
 	OnFull     pipefile.OnFull `json:"on_full"`
+	Access     Access          `json:"access"`
+}
+
+// Access is what a sink's process may do, as its plugin's manifest says.
+type Access struct {
+	Undeclared bool     `json:"undeclared,omitempty"` // the manifest says nothing: all that the user may
+	Writes     []Writes `json:"writes,omitempty"`
+	Connect    bool     `json:"connect,omitempty"` // over TCP
+	Listen     bool     `json:"listen,omitempty"`
+	Stdout     bool     `json:"stdout,omitempty"`
+}
+
+// Writes is an attribute whose value is a path that is written.
+type Writes struct {
+	Attribute string        `json:"attribute"`
+	Target    schema.Target `json:"target"`
+	Paths     []string      `json:"-"`
+	Hidden    bool          `json:"-"` // they are sensitive
 }
 
 // Batch is when a batch is full.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/marketprism/marketprism/runtime/pipefile"
 	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/schema"
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
@@ -49,6 +50,7 @@ func (p *Plan) WriteText(w io.Writer) error {
 		if len(s.Shown) > 0 {
 			t.line("    %s", config(s.Shown))
 		}
+		t.line("    %s", may(&s.Access))
 		for _, in := range s.Inputs {
 			of := "all instruments"
 			if !in.All {
@@ -216,6 +218,33 @@ func reads(in []Selection) string {
 		s = append(s, fmt.Sprintf("%s of %s", names(x.Channels), x.Feed))
 	}
 	return strings.Join(s, ", ")
+}
+
+// may says what a sink may do.
+func may(a *Access) string {
+	if a.Undeclared {
+		return "may do all that this user may: its plugin doesn't say what it needs"
+	}
+	var parts []string
+	for _, w := range a.Writes {
+		if w.Target == schema.File {
+			parts = append(parts, "write the file "+w.Attribute)
+		} else {
+			parts = append(parts, "write below "+w.Attribute)
+		}
+	}
+	for _, p := range []struct {
+		may  bool
+		what string
+	}{{a.Stdout, "write to standard output"}, {a.Connect, "open TCP connections"}, {a.Listen, "listen on TCP"}} {
+		if p.may {
+			parts = append(parts, p.what)
+		}
+	}
+	if len(parts) == 0 {
+		return "may neither write nor use TCP"
+	}
+	return "may " + strings.Join(parts, ", ")
 }
 
 // config writes values as HCL names them, in order of name.

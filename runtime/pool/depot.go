@@ -79,10 +79,11 @@ func (p *Pool[T]) name() string {
 // leaseSlow leases from the depot, or traces. It waits if there is a ctx.
 func (p *Pool[T]) leaseSlow(ctx context.Context) (Lease[T], error) {
 	s := p.enter()
-	if n := s.n - 1; n < magazine {
-		it := s.items[n]
-		s.items[n] = nil
-		s.n = n
+	var it *item[T]
+	if s.keep > 0 {
+		it = s.take()
+	}
+	if it != nil {
 		trace := s.leases&p.sample == 0
 		s.leases++
 		s.leave()
@@ -148,6 +149,18 @@ func (p *Pool[T]) leaseSlow(ctx context.Context) (Lease[T], error) {
 	}
 }
 
+// take takes an object out of a magazine that is in use, or of one that is being
+// emptied; nil if there is none.
+func (s *shard[T]) take() *item[T] {
+	it := s.top
+	if s.top = nil; it == nil && s.n > 0 {
+		s.n--
+		it = s.items[s.n]
+		s.items[s.n] = nil
+	}
+	return it
+}
+
 // pop takes an idle object off the stack; nil if there is none.
 func (p *Pool[T]) pop() *item[T] {
 	n := len(p.stack) - 1
@@ -179,7 +192,7 @@ func (p *Pool[T]) refill() {
 	s := p.enter()
 	if s.keep > 0 {
 		clear(s.items[s.n:]) // what was leased from there isn't held on to
-		for k > 0 && s.n < s.keep {
+		for k > 0 && s.n+1 < s.keep {
 			k--
 			s.items[s.n] = some[k]
 			s.n++
@@ -383,15 +396,14 @@ func (p *Pool[T]) returnSlow(it *item[T]) {
 	var some [magazine/2 + 1]*item[T]
 	k := 0
 	s := p.enter()
-	if s.n > 0 && s.keep > 0 {
-		for k < int(s.keep+1)/2 && s.n > 0 {
-			s.n--
-			some[k] = s.items[s.n]
-			s.items[s.n] = nil
+	if s.top != nil && s.keep > 0 {
+		for k < int(s.keep+1)/2 {
+			if some[k] = s.take(); some[k] == nil {
+				break
+			}
 			k++
 		}
-		s.items[s.n] = it
-		s.n++
+		s.top = it
 		s.returns++
 		it = nil
 	}
@@ -445,23 +457,36 @@ func (p *Pool[T]) room(it *item[T]) bool {
 		(p.o.MaxIdleBytes == 0 || p.bytes+it.size <= p.o.MaxIdleBytes-away*p.o.MaxObjectBytes)
 }
 
+// gathering is called by share between grace and the rest. Tests set it.
+var gathering func()
+
 // share changes the mode and empties all magazines into the depot. Whoever
 // holds mu waits for those who are in a magazine; they never wait for mu there.
 func (p *Pool[T]) share(mode uint32) {
 	p.mode.Store(mode)
 	for _, s := range p.shards {
-		s.allow(0)
+		s.allow(0, 0)
 	}
 	grace()
+	if gathering != nil {
+		gathering()
+	}
 	for _, s := range p.shards {
 		s.open()
-		for _, it := range s.items[:s.n] {
+		for it := s.take(); it != nil; it = s.take() {
 			p.stack = append(p.stack, it)
 			p.bytes += it.size
 		}
 		clear(s.items[:])
-		s.n = 0
 		s.shut()
+	}
+}
+
+// open lets the magazines be used again.
+func (p *Pool[T]) open() {
+	p.mode.Store(fast)
+	for _, s := range p.shards {
+		s.allow(p.keep, p.mask)
 	}
 }
 

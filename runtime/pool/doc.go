@@ -1,5 +1,5 @@
-// Package pool keeps objects for reuse: frame buffers, record batches, levels,
-// decoded messages, and any other type that is costly to make. What it holds
+// Package pool keeps objects for reuse: frame buffers, record batches, levels of
+// books, decoded messages, and any other type that is costly to make. What it holds
 // survives garbage collections, so a hit rate doesn't depend on when they run,
 // and it says at any moment how much is leased, by whom, and for how long.
 //

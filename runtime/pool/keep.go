@@ -112,10 +112,7 @@ func (p *Pool[T]) Trim(now time.Time) int {
 	}
 	p.low = len(p.stack)
 	if p.calm++; p.calm > p.o.Windows && p.mode.Load() == shared && p.keep > 0 && len(p.waiters) == 0 {
-		p.mode.Store(fast)
-		for _, s := range p.shards {
-			s.allow(p.keep)
-		}
+		p.open()
 	}
 	p.mu.Unlock()
 	for _, it := range dead {

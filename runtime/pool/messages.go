@@ -10,10 +10,9 @@ import (
 
 // Messages are the pools for what passes through the runtime.
 type Messages struct {
-	Frames  *Slices[byte]         // frames and bodies as they are read
-	Levels  *Slices[market.Level] // sides of books
-	Books   *Pool[market.Book]    // decoded book messages with their levels
-	Batches *Pool[Batch]          // runs of encoded records
+	Frames  *Slices[byte]      // frames and bodies as they are read
+	Books   *Pool[market.Book] // decoded book messages with their levels
+	Batches *Pool[Batch]       // runs of encoded records
 }
 
 // MessageOptions of the message pools. The zero value is what the runtime uses.
@@ -26,12 +25,10 @@ type MessageOptions struct {
 
 // The bounds of the classes, and of an object that is kept.
 const (
-	minFrame  = 4 << 10
-	maxFrame  = 16 << 20
-	minLevels = 16
-	maxLevels = 16 << 10
-	maxBook   = 1 << 20
-	maxBatch  = 4 << 20
+	minFrame = 4 << 10
+	maxFrame = 16 << 20
+	maxBook  = 1 << 20
+	maxBatch = 4 << 20
 )
 
 // NewMessages makes the pools.
@@ -40,14 +37,12 @@ func NewMessages(o MessageOptions) (*Messages, error) {
 		o.MaxIdleBytes = 16 << 20
 	}
 	m := new(Messages)
-	var errs [4]error
+	var errs [3]error
 	m.Frames, errs[0] = NewSlices[byte](SliceOptions{Name: "frames", Min: minFrame, Max: maxFrame,
 		MaxIdleBytes: o.MaxIdleBytes, Sample: o.Sample, Registry: o.Registry, OnFault: o.OnFault})
-	m.Levels, errs[1] = NewSlices[market.Level](SliceOptions{Name: "levels", Min: minLevels, Max: maxLevels,
-		MaxIdleBytes: o.MaxIdleBytes, Sample: o.Sample, Registry: o.Registry, OnFault: o.OnFault})
-	m.Books, errs[2] = New(Options[market.Book]{Name: "books", Recycle: RecycleBook, Raw: rawBook,
+	m.Books, errs[1] = New(Options[market.Book]{Name: "books", Recycle: RecycleBook, Raw: rawBook,
 		MaxIdleBytes: o.MaxIdleBytes, MaxObjectBytes: min(maxBook, o.MaxIdleBytes), Sample: o.Sample, Registry: o.Registry, OnFault: o.OnFault})
-	m.Batches, errs[3] = New(Options[Batch]{Name: "batches", Recycle: (*Batch).recycle, Raw: (*Batch).raw,
+	m.Batches, errs[2] = New(Options[Batch]{Name: "batches", Recycle: (*Batch).recycle, Raw: (*Batch).raw,
 		MaxIdleBytes: o.MaxIdleBytes, MaxObjectBytes: min(maxBatch, o.MaxIdleBytes), Sample: o.Sample, Registry: o.Registry, OnFault: o.OnFault})
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, errors.Join(err, m.Close())
@@ -57,7 +52,7 @@ func NewMessages(o MessageOptions) (*Messages, error) {
 
 // Trim trims all; a registry does it for those that it lists.
 func (m *Messages) Trim(now time.Time) int {
-	return m.Frames.Trim(now) + m.Levels.Trim(now) + m.Books.Trim(now) + m.Batches.Trim(now)
+	return m.Frames.Trim(now) + m.Books.Trim(now) + m.Batches.Trim(now)
 }
 
 // Close closes all.
@@ -65,9 +60,6 @@ func (m *Messages) Close() error {
 	var errs []error
 	if m.Frames != nil {
 		errs = append(errs, m.Frames.Close())
-	}
-	if m.Levels != nil {
-		errs = append(errs, m.Levels.Close())
 	}
 	if m.Books != nil {
 		errs = append(errs, m.Books.Close())

@@ -183,11 +183,6 @@ func TestMessages(t *testing.T) {
 		if v.Len() != 3 || !bytes.Equal(v.At(0), want) || !bytes.Equal(v.At(2), want) || v.At(1).Kind() != market.KindTrade {
 			t.Fatalf("%d records", v.Len())
 		}
-		levels := m.Levels.Lease(20)
-		if levels.Cap() != 32 {
-			t.Fatal(levels.Cap())
-		}
-		levels.Return()
 		lb.Return()
 		l.Return()
 	}
@@ -198,7 +193,7 @@ func TestMessages(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	}
-	if len(names) != 4 {
+	if len(names) != 3 {
 		t.Errorf("pools %v", names)
 	}
 	for range 20 {
@@ -256,13 +251,11 @@ func TestNoAllocations(t *testing.T) {
 	view := (&market.Trade{}).AppendTo(nil)
 	n := testing.AllocsPerRun(5000, func() {
 		f := m.Frames.Lease(1000)
-		s := m.Levels.Lease(100)
 		b, _ := m.Books.Lease()
 		r, _ := m.Batches.Lease()
 		r.Value().AppendView(view)
 		r.Return()
 		b.Return()
-		s.Return()
 		f.Return()
 	})
 	if n > 0 {

@@ -127,7 +127,6 @@ const (
 type Pool[T any] struct {
 	// What the fast paths read, and nobody writes but at a change of mode.
 	shards  []*shard[T]
-	mask    uint64       // leases of a magazine that the fast path leaves to the other one
 	recycle func(*T) int // Reset and Size; nil: neither
 	largest int          // MaxObjectBytes, if any size is good the greatest int
 	lent    uint32       // state of what is leased: odd where every return is looked at
@@ -135,6 +134,7 @@ type Pool[T any] struct {
 	vouched bool         // every lease is looked at
 	mode    atomic.Uint32
 	keep    uint64 // objects in a magazine at most
+	mask    uint64 // leases of a magazine that the fast path leaves to the other one
 	sample  uint64 // leases of a magazine at which one is traced
 	each    int    // Bytes
 	o       Options[T]
@@ -215,7 +215,10 @@ func New[T any](o Options[T]) (*Pool[T], error) {
 		p.mode.Store(shared)
 	}
 	for i := range p.shards {
-		p.shards[i] = &shard[T]{keep: p.keep}
+		p.shards[i] = new(shard[T])
+	}
+	if p.keep > 0 {
+		p.open()
 	}
 	p.lows = make([]int, 0, o.Windows)
 	p.traces.init()
@@ -257,13 +260,18 @@ func (p *Pool[T]) weigh(it *item[T]) {
 // whose New can't fail gives none before Close.
 func (p *Pool[T]) Lease() (Lease[T], error) {
 	s := p.enter()
+	it := s.top
 	n := s.n - 1
-	if n >= magazine || s.leases&p.mask == 0 {
+	switch {
+	case s.leases&s.mask == 0, it == nil && n >= magazine:
 		s.leave()
 		return p.leaseSlow(nil)
+	case it != nil:
+		s.top = nil
+	default:
+		it = s.items[n]
+		s.n = n
 	}
-	it := s.items[n]
-	s.n = n
 	s.leases++
 	it.state = p.lent
 	s.leave()
@@ -304,7 +312,13 @@ func (l Lease[T]) Return() {
 	}
 	it.state = idle
 	s := p.enter()
-	if n := s.n; n < s.keep {
+	switch n := s.n; {
+	case s.top == nil && s.keep > 0:
+		s.top = it
+		s.returns++
+		s.leave()
+		return
+	case n+1 < s.keep:
 		s.items[n%magazine] = it // keep is magazine at most
 		s.n = n + 1
 		s.returns++

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -175,6 +176,7 @@ func TestBlockServesInOrder(t *testing.T) {
 		if _, err := p.Lease(); !errors.Is(err, ErrEmpty) {
 			t.Fatal(err)
 		}
+		var mu sync.Mutex
 		var order []int
 		for i := range 3 {
 			go func() {
@@ -183,7 +185,9 @@ func TestBlockServesInOrder(t *testing.T) {
 					t.Error(err)
 					return
 				}
+				mu.Lock()
 				order = append(order, i)
+				mu.Unlock()
 				time.Sleep(time.Second)
 				l.Return()
 			}()
@@ -574,5 +578,61 @@ func TestDoubleReturnIsRefused(t *testing.T) {
 	l.Return()
 	if s := p.Stats(); s.Misused != 1 || s.Idle != 1 || s.Returns != 1 || s.Outstanding != 0 || len(faults) != 1 || faults[0].Kind != DoubleReturn {
 		t.Errorf("%v: %+v", faults, s)
+	}
+}
+
+// While the magazines are gathered, nobody takes from them: an object that is
+// leased lies nowhere else.
+func TestGatheringExcludesLeases(t *testing.T) {
+	p := make1(t, Options[thing]{Sample: -1})
+	if p.keep == 0 {
+		t.Skip("this build keeps no magazines")
+	}
+	var stop atomic.Bool
+	var users sync.WaitGroup
+	for range 2 * runtime.GOMAXPROCS(0) {
+		users.Go(func() {
+			var held [3]Lease[thing]
+			for !stop.Load() {
+				for i := range held {
+					held[i], _ = p.Lease()
+					if !held[i].Value().held.CompareAndSwap(false, true) {
+						t.Error("an object is held by two")
+						stop.Store(true)
+						return
+					}
+				}
+				for _, l := range held {
+					l.Value().held.Store(false)
+					l.Return()
+				}
+			}
+		})
+	}
+	inside := func() (all []int) {
+		for _, s := range p.shards {
+			n, _, _, _ := s.look()
+			all = append(all, n)
+		}
+		return all
+	}
+	gathering = func() {
+		before := inside()
+		time.Sleep(100 * time.Microsecond) // time for others to come
+		if after := inside(); !slices.Equal(before, after) {
+			t.Errorf("the magazines held %v, and then %v", before, after)
+		}
+	}
+	defer func() { gathering = nil }()
+	for range 100 {
+		p.mu.Lock()
+		p.share(shared)
+		p.open()
+		p.mu.Unlock()
+	}
+	stop.Store(true)
+	users.Wait()
+	if s := p.Stats(); s.Outstanding != 0 || s.Live != s.Idle || s.Leases != s.Returns {
+		t.Errorf("%+v", s)
 	}
 }

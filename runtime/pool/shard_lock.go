@@ -10,8 +10,10 @@ import (
 // shard is a magazine under a lock: what builds use that can't pin.
 type shard[T any] struct {
 	mu      sync.Mutex
+	top     *item[T]
 	n       uint64
 	keep    uint64
+	mask    uint64
 	leases  uint64
 	returns uint64
 	items   [magazine]*item[T]
@@ -33,13 +35,18 @@ func (s *shard[T]) look() (n, bytes int, leases, returns uint64) {
 	for _, it := range s.items[:s.n] {
 		bytes += it.size
 	}
-	return int(s.n), bytes, s.leases, s.returns
+	n = int(s.n)
+	if s.top != nil {
+		n++
+		bytes += s.top.size
+	}
+	return n, bytes, s.leases, s.returns
 }
 
-func (s *shard[T]) allow(keep uint64) {
+func (s *shard[T]) allow(keep, mask uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keep = keep
+	s.keep, s.mask = keep, mask
 }
 
 // grace has nothing to wait for: the lock of each magazine is taken to empty it.

@@ -24,12 +24,14 @@ func procUnpin()
 // writes to it, with plain stores; others read single words to count.
 type shard[T any] struct {
 	_       [128]byte // no other P's words in these cache lines; 512 bytes are allocated aligned
-	n       uint64
-	keep    uint64 // bound of n: Pool.keep, or 0 while the pool doesn't use magazines
+	top     *item[T]  // the object that was returned last, if it isn't leased again
+	n       uint64    // of the others
+	keep    uint64    // bound of them all: Pool.keep, or 0 while the pool doesn't use magazines
+	mask    uint64    // Pool.mask, or 0 then: a zero leaves all leases to the slow path
 	leases  uint64
 	returns uint64
 	items   [magazine]*item[T]
-	_       [224]byte
+	_       [208]byte
 }
 
 // enter gives this P's magazine until leave. A P that came after the pool was
@@ -51,15 +53,27 @@ func (s *shard[T]) look() (n, bytes int, leases, returns uint64) {
 	leases = atomic.LoadUint64(&s.leases)
 	n = int(atomic.LoadUint64(&s.n))
 	for i := range n {
-		if it := (*item[T])(atomic.LoadPointer((*unsafe.Pointer)(unsafe.Pointer(&s.items[i])))); it != nil {
+		if it := load(&s.items[i]); it != nil {
 			bytes += it.size
 		}
+	}
+	if it := load(&s.top); it != nil {
+		n++
+		bytes += it.size
 	}
 	return n, bytes, leases, returns
 }
 
-// allow sets how many objects the magazine may have. Less holds after grace.
-func (s *shard[T]) allow(keep uint64) { atomic.StoreUint64(&s.keep, keep) }
+func load[T any](p **item[T]) *item[T] {
+	return (*item[T])(atomic.LoadPointer((*unsafe.Pointer)(unsafe.Pointer(p))))
+}
+
+// allow sets how many objects the magazine may have, and which leases pass it by.
+// With zeros nobody puts an object in or takes one out after grace.
+func (s *shard[T]) allow(keep, mask uint64) {
+	atomic.StoreUint64(&s.keep, keep)
+	atomic.StoreUint64(&s.mask, mask)
+}
 
 // grace returns when every goroutine that was in a magazine has left it, and
 // those that enter see what was stored before. Stopping the world does it: a

@@ -102,16 +102,21 @@ func (s *Slices[E]) Lease(n int) Buf[E] {
 	if k := bits.Len(uint(max(n, s.min)-1)) - s.low; uint(k) < uint(len(s.classes)) {
 		p := s.classes[k]
 		m := p.enter() // as in Pool.Lease: one call less
-		if n := m.n - 1; n < magazine && m.leases&p.mask != 0 {
-			it := m.items[n]
-			m.n = n
-			m.leases++
-			it.state = leased
+		it, i := m.top, m.n-1
+		switch {
+		case m.leases&m.mask == 0, it == nil && i >= magazine:
 			m.leave()
-			return Buf[E]{Lease[[]E]{it: it}}
+			return s.leaseSlow(p, n)
+		case it != nil:
+			m.top = nil
+		default:
+			it = m.items[i]
+			m.n = i
 		}
+		m.leases++
+		it.state = leased
 		m.leave()
-		return s.leaseSlow(p, n)
+		return Buf[E]{Lease[[]E]{it: it}}
 	}
 	return s.leaseSlow(s.over, n)
 }

@@ -83,6 +83,7 @@ type trace struct {
 
 type site struct {
 	pcs    [depth]uintptr
+	text   string // of the frames, once it was asked for; traces.mu
 	first  *trace
 	last   *trace
 	n      int
@@ -242,7 +243,10 @@ func (t *traces) report() []Site {
 		if s.n == 0 && s.lost == 0 {
 			continue
 		}
-		r := Site{Stack: s.stack(), Traced: s.traced, Outstanding: s.n, Lost: s.lost}
+		if s.text == "" {
+			s.text = s.stack() // once: each scrape asks
+		}
+		r := Site{Stack: s.text, Traced: s.traced, Outstanding: s.n, Lost: s.lost}
 		if s.first != nil {
 			r.Oldest = s.first.at
 		}

@@ -14,7 +14,8 @@ import (
 
 // BookSnapshot publishes the top levels of each synchronised book on an
 // interval, aligned to the clock of the journal. A book that is void, or that
-// did not change since its last snapshot, gives none.
+// did not change since its last snapshot, gives none. What a tick needs is leased
+// for it: between ticks a processor holds no levels.
 type BookSnapshot struct {
 	every int64
 	depth int
@@ -23,8 +24,6 @@ type BookSnapshot struct {
 
 	last int64                          // interval of the last tick
 	seen map[market.InstrumentID]uint64 // version of each book at its last snapshot
-	rec  market.Book
-	buf  []byte
 }
 
 // NewBookSnapshot makes the processor. every is at least 100 ms; depth counts
@@ -43,18 +42,30 @@ func (p *BookSnapshot) Tick(now int64, l *flow.Lane) error {
 		return nil
 	}
 	p.last = at
+	lent, err := l.Messages().Books.Lease()
+	if err != nil {
+		return err
+	}
+	defer lent.Return()
+	run, err := l.Messages().Batches.Lease()
+	if err != nil {
+		return err
+	}
+	defer run.Return()
+	rec, batch := lent.Value(), run.Value()
 	l.Books(func(i *market.Instrument, b *book.Book, version uint64, h market.Header) {
 		if version == p.seen[i.ID] || !b.Synced() || p.pick != nil && !p.pick(i) {
 			return
 		}
 		p.seen[i.ID] = version
 		h.Kind, h.Seq, h.Flags = market.KindBookSnapshot, b.Seq(), market.FlagApplied
-		p.rec.Header = h
-		p.rec.Bids = b.Top(book.Bids, p.depth, p.rec.Bids[:0])
-		p.rec.Asks = b.Top(book.Asks, p.depth, p.rec.Asks[:0])
-		p.rec.Depth, p.rec.FirstSeq, p.rec.Checksum = int64(p.depth), market.None, market.None
-		p.buf = p.rec.AppendTo(p.buf[:0])
-		p.out.EmitOf(i, market.View(p.buf))
+		rec.Header = h
+		rec.Bids = b.Top(book.Bids, p.depth, rec.Bids[:0])
+		rec.Asks = b.Top(book.Asks, p.depth, rec.Asks[:0])
+		rec.Depth, rec.FirstSeq, rec.Checksum = int64(p.depth), market.None, market.None
+		batch.Reset()
+		batch.Append(rec)
+		p.out.EmitOf(i, batch.At(0))
 	})
 	return p.out.Err
 }

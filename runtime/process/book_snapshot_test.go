@@ -1,6 +1,7 @@
 package process_test
 
 import (
+	"bytes"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -242,12 +243,12 @@ func TestSnapshotsAfterARestart(t *testing.T) {
 	b.book(t0+2, "eth", 1, "10")
 	b.timer(t0 + second)
 	b.book(t0+second+1, "btc", 2, "11")
-	saved, err := b.lane.Save()
-	if err != nil {
+	var saved bytes.Buffer
+	if err := b.lane.Save(&saved); err != nil {
 		t.Fatal(err)
 	}
 	b.start(time.Second, 1, nil)
-	records, procs, err := b.lane.Restore(saved)
+	records, procs, err := b.lane.Restore(saved.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}

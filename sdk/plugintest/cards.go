@@ -71,7 +71,7 @@ func playHandshake(b *bench) {
 	}
 	b.stop(true)
 	for _, pid := range pids {
-		for deadline := time.Now().Add(5 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(b.cfg.Patience); syscall.Kill(pid, 0) == nil; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				b.Errorf("process %d of the plugin outlives the runtime", pid)
 				break
@@ -85,6 +85,7 @@ func playHandshake(b *bench) {
 func playChannels(b *bench) {
 	type want struct{ kind, symbol string }
 	missing := map[want]bool{}
+	patience := b.cfg.Patience
 	var channels []market.Channel
 	for _, c := range b.man.Channels {
 		if !slices.Contains(c.Markets, b.cfg.Market) {
@@ -95,6 +96,9 @@ func playChannels(b *bench) {
 			b.Logf("%s is not waited for: it is polled every %v, spread over the interval", c.Channel, c.PollEvery)
 			continue
 		}
+		if c.Transport == source.Poll && c.Channel != market.ChannelInstruments { // it begins at any moment of its interval
+			patience = max(patience, c.PollEvery+b.cfg.Patience)
+		}
 		for _, k := range c.Kinds {
 			for i := range b.cfg.Symbols {
 				missing[want{k.String(), b.native(i)}] = true
@@ -102,7 +106,7 @@ func playChannels(b *bench) {
 		}
 	}
 	b.start(channels...)
-	b.wait("every kind of every channel", func(rs []Record) bool {
+	b.within(patience, "every kind of every channel", func(rs []Record) bool {
 		for _, r := range rs {
 			delete(missing, want{r.Kind, r.Symbol})
 		}

@@ -239,7 +239,13 @@ func (b *bench) tail() string {
 // wait reads records until ok is content with all of them.
 func (b *bench) wait(what string, ok func(rs []Record) bool) []Record {
 	b.Helper()
-	deadline := time.Now().Add(b.cfg.Patience)
+	return b.within(b.cfg.Patience, what, ok)
+}
+
+// within is wait with a patience of its own.
+func (b *bench) within(patience time.Duration, what string, ok func(rs []Record) bool) []Record {
+	b.Helper()
+	deadline := time.Now().Add(patience)
 	for {
 		rs, err := b.out.read()
 		if err != nil {
@@ -257,7 +263,7 @@ func (b *bench) wait(what string, ok func(rs []Record) bool) []Record {
 		default:
 		}
 		if time.Now().After(deadline) {
-			b.Fatalf("waited %v for %s; %d records came: %s\n%s", b.cfg.Patience, what, len(rs), summary(rs), b.tail())
+			b.Fatalf("waited %v for %s; %d records came: %s\n%s", patience, what, len(rs), summary(rs), b.tail())
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -26,6 +26,17 @@ const (
 	Strings  Type = "list(string)"
 )
 
+// Target is what a path that is written leads to.
+type Target string
+
+// The targets. What isn't there is made before the plugin starts: a directory
+// with those above it, a file empty and without them; what lies below another
+// directory that is written is left to the plugin.
+const (
+	Directory Target = "directory" // and everything below it
+	File      Target = "file"      // itself alone, nothing beside it
+)
+
 // Attribute is one attribute of a block.
 type Attribute struct {
 	Name      string   `json:"name"`
@@ -37,6 +48,23 @@ type Attribute struct {
 	Min       *int64   `json:"min,omitempty"`     // of ints, durations (ns), sizes (bytes)
 	Max       *int64   `json:"max,omitempty"`
 	Sensitive bool     `json:"sensitive,omitempty"` // never logged, planned, journalled
+	// Writes says that the value is a path that a sink writes, or of a list that
+	// each is. The sink's process can write there and nowhere else (sink.Access).
+	// An empty value and one with "://" in it name no path.
+	Writes Target `json:"writes,omitempty"`
+}
+
+// Paths are the values of an attribute that Writes.
+func (a Attribute) Paths(v Values) (paths []string) {
+	if a.Writes == "" {
+		return nil
+	}
+	for _, p := range append([]string{v.String(a.Name)}, v.Strings(a.Name)...) {
+		if p != "" && !strings.Contains(p, "://") {
+			paths = append(paths, p)
+		}
+	}
+	return paths
 }
 
 // Attributes is a block's schema.

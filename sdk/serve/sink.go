@@ -3,6 +3,8 @@ package serve
 import (
 	"context"
 	"fmt"
+	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -22,6 +24,7 @@ type sinkServer struct {
 	log  func() zerolog.Logger
 
 	calls    sync.Mutex
+	stdout   *os.File
 	box      *ring.Server
 	ctl      *shm.Control
 	journals []*journalReader
@@ -52,6 +55,9 @@ func (s *sinkServer) Open(ctx context.Context, o wire.SinkOpen) error {
 		}
 	}
 	settings := sink.Settings{Name: o.Name, Config: o.Config, WorkDir: o.WorkDir, Logger: s.log()}
+	if s.stdout != nil {
+		settings.Stdout = s.stdout
+	}
 	if err := s.sink.Open(ctx, settings); err != nil {
 		return err
 	}
@@ -82,6 +88,10 @@ func (s *sinkServer) attach(o *wire.SinkOpen) error {
 		return err
 	}
 	s.ctl, s.box = ctl, box
+	if fd, err := strconv.Atoi(os.Getenv(wire.EnvStdout)); err == nil {
+		closeOnExec(fd)
+		s.stdout = os.NewFile(uintptr(fd), "stdout")
+	}
 	return nil
 }
 

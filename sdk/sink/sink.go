@@ -24,6 +24,8 @@ package sink
 
 import (
 	"context"
+	"io"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -60,8 +62,25 @@ type Manifest struct {
 	Commit     Commit            `json:"commit"`
 	Idempotent bool              `json:"idempotent"` // the same range again leaves the store as it is
 	Attributes schema.Attributes `json:"attributes,omitempty"`
+	Access     *Access           `json:"access,omitempty"`
 	Batch      BatchDefaults     `json:"batch"`
 	Roll       RollDefaults      `json:"roll,omitzero"`
+}
+
+// Access is what a sink asks of the system, beside writing the paths that its
+// attributes name (schema.Attribute.Writes) and a directory of its own
+// (os.TempDir, gone with the process). Where the kernel can, the process is kept
+// to it; what it reads is not restricted.
+type Access struct {
+	Connect bool `json:"connect,omitempty"` // it opens TCP connections
+	Listen  bool `json:"listen,omitempty"`  // it listens on TCP, or binds connections to an address
+	Stdout  bool `json:"stdout,omitempty"`  // it writes to the runtime's standard output: Settings.Stdout
+}
+
+// Declares says whether a manifest tells what the sink needs. One that doesn't is
+// of an older SDK: nothing is known of where the sink writes.
+func (m *Manifest) Declares() bool {
+	return m.Access != nil || slices.ContainsFunc(m.Attributes, func(a schema.Attribute) bool { return a.Writes != "" })
 }
 
 // BatchDefaults hold where the pipeline's batch block is silent.
@@ -82,7 +101,10 @@ type Settings struct {
 	Name    string // of the sink block: sink.parquet.lake is "parquet.lake"
 	Config  schema.Values
 	WorkDir string // where relative paths start
-	Logger  zerolog.Logger
+	// Stdout is the runtime's standard output, if Access.Stdout asks for it. The
+	// plugin's own belongs to the handshake.
+	Stdout io.Writer
+	Logger zerolog.Logger
 }
 
 // Range names a batch or a roll: positions [From, To) of one journal.

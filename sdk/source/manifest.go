@@ -272,3 +272,20 @@ const (
 	RecoverResubscribe Recovery = "resubscribe" // this symbol alone
 	RecoverReconnect   Recovery = "reconnect"
 )
+
+// StreamOf is a channel that comes by a subscription for each symbol.
+func StreamOf(c market.Channel, ms []market.Market, ks ...market.Kind) ChannelSpec {
+	return ChannelSpec{Channel: c, Markets: ms, Kinds: ks, Transport: Stream}
+}
+
+// PollOf is a channel that is asked for again and again, by requests of weight 1.
+func PollOf(c market.Channel, ms []market.Market, every time.Duration, ks ...market.Kind) ChannelSpec {
+	return ChannelSpec{Channel: c, Markets: ms, Kinds: ks, Transport: Poll, PollEvery: every, Weight: 1}
+}
+
+// CatalogueOf is the channel of what the markets list, asked for each hour.
+func CatalogueOf(ms []market.Market) ChannelSpec {
+	c := PollOf(market.ChannelInstruments, ms, time.Hour, market.KindInstrument)
+	c.PerMarket = true
+	return c
+}

@@ -246,6 +246,13 @@ func (o *Out) Book(t *market.Book) {
 	o.buf = t.AppendTo(o.buf)
 }
 
+// EndBook ends a book that was given up.
+func (o *Out) EndBook(id market.InstrumentID) {
+	b := NewBook(market.KindBookDelta)
+	b.Flags, b.Instrument = market.FlagEnd, id
+	o.Book(&b)
+}
+
 // BBO emits a best bid and offer.
 func (o *Out) BBO(t *market.BBO) {
 	o.begin(&t.Header)
@@ -347,8 +354,15 @@ func (o *Out) signal(k SignalKind, id market.InstrumentID, text []byte) {
 // order of requests.
 const TokenOldest = "the oldest"
 
-// Subscribed says that the venue acknowledged the frame with this token.
-func (o *Out) Subscribed(token []byte) { o.signal(SignalSubscribed, 0, token) }
+// Subscribed says that the venue acknowledged the frame with this token. An
+// acknowledgement without one, which nobody waits for, is a sign of life.
+func (o *Out) Subscribed(token []byte) {
+	if len(token) == 0 {
+		o.Heartbeat()
+		return
+	}
+	o.signal(SignalSubscribed, 0, token)
+}
 
 // SubscribedAs is Subscribed where the venue gives the subscription a name of its
 // own on this connection, by which it is ended: FrameRequest.Handles has it.

@@ -61,6 +61,18 @@ func Millis(c *jsonscan.Cursor) int64 {
 	return v * 1_000
 }
 
+// MillisOrNone is Millis where a time may be null, "" or 0, which is none. So is one
+// that is out of range.
+func MillisOrNone(c *jsonscan.Cursor) int64 { return MillisOf(DecimalOrNull(c)) }
+
+// MillisOf is the time of so many milliseconds; None if they are null, 0 or out of range.
+func MillisOf(ms market.Decimal) int64 {
+	if v, ok := ms.Rescale(0); ok && v > 0 && v <= math.MaxInt64/1_000_000 {
+		return v * 1_000_000
+	}
+	return market.None
+}
+
 // Seconds reads a time in decimal seconds since 1970, bare or quoted, as ns.
 // Digits beyond ns are refused, not rounded.
 func Seconds(c *jsonscan.Cursor) int64 {
@@ -200,6 +212,44 @@ func level(c *jsonscan.Cursor) (l market.Level) {
 	return l
 }
 
+// Best gives a best bid and offer the first levels of a book; a side may be empty.
+func Best(t *market.BBO, bids, asks []market.Level) {
+	if len(bids) > 0 {
+		t.BidPrice, t.BidAmount = bids[0].Price, bids[0].Amount
+	}
+	if len(asks) > 0 {
+		t.AskPrice, t.AskAmount = asks[0].Price, asks[0].Amount
+	}
+}
+
+// Each decodes the objects of the list that is due: one reads the members.
+func Each[D any](c *jsonscan.Cursor, d *D, out *Out, one func(*D, *Out) error) error {
+	c.Array()
+	for c.Elem() {
+		depth := c.Depth()
+		c.Object()
+		if err := one(d, out); err != nil {
+			return err
+		}
+		if c.Depth() != depth && c.Err() == nil {
+			return fmt.Errorf("at byte %d: an object that ends early", c.Offset())
+		}
+	}
+	return c.Err()
+}
+
+// EachOrOne is Each where one object may stand in the list's place.
+func EachOrOne[D any](c *jsonscan.Cursor, d *D, out *Out, one func(*D, *Out) error) error {
+	if c.Kind() != jsonscan.KindObject {
+		return Each(c, d, out, one)
+	}
+	c.Object()
+	if err := one(d, out); err != nil {
+		return err
+	}
+	return c.Err()
+}
+
 // Places reads a number of decimal places as the step that they allow.
 func Places(c *jsonscan.Cursor) market.Decimal {
 	n := c.Int64()
@@ -213,6 +263,13 @@ func Places(c *jsonscan.Cursor) market.Decimal {
 // Header is where a record's header begins: no sending time and no numbers.
 func Header(c market.Channel) market.Header {
 	return market.Header{Channel: c, TsSend: market.None, Seq: market.None, PrevSeq: market.None}
+}
+
+// NewBook is where a book record begins: no depth, numbers or checksum.
+func NewBook(k market.Kind) market.Book {
+	b := market.Book{Header: Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b.Kind = k
+	return b
 }
 
 // Side reads a side by the venue's two words for it.

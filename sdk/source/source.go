@@ -12,6 +12,11 @@
 // Ownership: an Input's bytes are valid until Decode returns. What is handed to
 // Out is copied before the call returns.
 //
+// Beside the contract the package has what most plugins need and would write each
+// for itself: Topics and what renders frames of them, Intervals, Feed, Body,
+// Envelope, Each, and readers of values. None of it keeps state or is known to the
+// runtime.
+//
 // A slow decoder loses nothing: undecoded frames wait in the journal, its lag
 // shows in marketprism_flow_lag_bytes, and books and sinks are as late as it is.
 package source

@@ -58,6 +58,7 @@ var Handshake = plugin.HandshakeConfig{
 const (
 	EnvName     = "MARKETPRISM_PLUGIN_NAME" // as the runtime calls it: source.binance.md
 	EnvLogLevel = "MARKETPRISM_PLUGIN_LOG"  // lowest level worth sending
+	EnvStdout   = "MARKETPRISM_PLUGIN_OUT"  // descriptor of the runtime's standard output, for sinks that ask for it
 )
 
 // Kinds of plugin.

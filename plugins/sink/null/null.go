@@ -32,9 +32,10 @@ type null struct {
 
 func (*null) Describe() sink.Manifest {
 	return sink.Manifest{Name: "null", Title: "Keeps no record; measures how long they took", Version: "1.0.0", Commit: sink.CommitBatch, Idempotent: true,
-		Batch: sink.BatchDefaults{MaxRecords: 10_000, MaxWait: 100 * time.Millisecond},
+		Batch:  sink.BatchDefaults{MaxRecords: 10_000, MaxWait: 100 * time.Millisecond},
+		Access: &sink.Access{},
 		Attributes: schema.Attributes{
-			{Name: "latency_file", Type: schema.String, Doc: "write the latencies of records, from socket and from the venue's send time to this sink, into this JSON file at the end"},
+			{Name: "latency_file", Type: schema.String, Writes: schema.File, Doc: "write the latencies of records, from socket and from the venue's send time to this sink, into this JSON file at the end"},
 			{Name: "latency_skip", Type: schema.Duration, Default: "0s", Doc: "leave out records of this time after the start"},
 		}}
 }

@@ -39,10 +39,11 @@ func (*parquetSink) Describe() sink.Manifest {
 	return sink.Manifest{
 		Name: "parquet", Title: "Parquet files, partitioned by kind, exchange, market, symbol and date", Version: "1.0.0",
 		Commit: sink.CommitRoll, Idempotent: true,
-		Batch: sink.BatchDefaults{MaxRecords: 10_000, MaxWait: time.Second},
-		Roll:  sink.RollDefaults{Every: time.Hour, MaxBytes: 256 << 20},
+		Batch:  sink.BatchDefaults{MaxRecords: 10_000, MaxWait: time.Second},
+		Roll:   sink.RollDefaults{Every: time.Hour, MaxBytes: 256 << 20},
+		Access: &sink.Access{},
 		Attributes: schema.Attributes{
-			{Name: "path", Type: schema.String, Required: true, Doc: "directory to write into; made if it isn't there"},
+			{Name: "path", Type: schema.String, Required: true, Writes: schema.Directory, Doc: "directory to write into; made if it isn't there"},
 			{Name: "roll_every", Type: schema.Duration, Default: "1h", Min: schema.Limit(int64(time.Second)), Doc: "files are closed at the latest after this time"},
 			{Name: "roll_size", Type: schema.Size, Default: "256MiB", Min: schema.Limit(1 << 20), Max: schema.Limit(64 << 30),
 				Doc: "files are closed when records of this size, not encoded yet, are there; files come out at about a tenth of it"},

@@ -12,47 +12,32 @@ import (
 
 // decoder has no state but room: what a frame means follows from the frame.
 type decoder struct {
-	c      jsonscan.Cursor
-	market market.Market
-	// Of the frames that carry several channels, those that are in use.
-	mark, index, funding bool
+	c jsonscan.Cursor
+	source.Feed
 
 	bids, asks []market.Level
 	symbol     []byte // one that had to be put together
 	text       []byte // of a trade's id
 }
 
-// maxCatalogue bounds a response; the spot catalogue is the largest.
-const maxCatalogue = 64 << 20
-
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{market: s.Market}
-	d.c.MaxBytes = maxCatalogue
-	in := func(c market.Channel) bool { _, ok := s.Channels[c]; return ok || s.Channels == nil }
-	d.mark, d.index, d.funding = in(market.ChannelMarkPrice), in(market.ChannelIndexPrice), in(market.ChannelFunding)
-	return d, nil
+	return &decoder{Feed: s.Feed(), c: source.NewCursor()}, nil
 }
 
 // Decode handles a frame of a combined or a raw stream, or a response.
 func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 	switch in.Kind {
 	case source.InputText:
-		if err := d.frame(in.Data, out); err != nil {
-			return fmt.Errorf("binance: frame: %w", err)
-		}
+		return in.Fail("binance", d.frame(in.Data, out))
 	case source.InputHTTP:
 		d.c.Reset(in.Data)
-		if err := d.response(in, out); err != nil {
-			return fmt.Errorf("binance: response to %s: %w", in.URL, err)
-		}
+		return in.Fail("binance", d.response(in, out))
 	case source.InputBinary:
-		if d.market == market.MarketLinear || d.market == market.MarketInverse {
-			return fmt.Errorf("binance: a binary frame of %d bytes where the venue sends text", len(in.Data))
+		if d.Market == market.MarketLinear || d.Market == market.MarketInverse {
+			return in.Binary("binance")
 		}
-		if err := d.binary(in.Data, out); err != nil {
-			return fmt.Errorf("binance: frame: %w", err)
-		}
+		return in.Fail("binance", d.binary(in.Data, out))
 	}
 	return nil
 }
@@ -328,7 +313,7 @@ func (d *decoder) streamSymbol(stream []byte) []byte {
 // levels it is the whole of them.
 func (d *decoder) depthUpdate(stream []byte, out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b := source.NewBook(market.KindBookDelta)
 	var symbol []byte
 	levels := 0
 	for c.Key() {
@@ -360,7 +345,7 @@ func (d *decoder) depthUpdate(stream []byte, out *source.Out) error {
 	if symbol == nil || levels != 3 || b.Seq == market.None || b.FirstSeq == market.None {
 		return source.Lacks(&d.c, "a depthUpdate", "s, U, u, b or a")
 	}
-	b.Kind, b.Ts = market.KindBookDelta, b.TsSend
+	b.Ts = b.TsSend
 	if n := depthOf(stream); n > 0 {
 		b.Kind, b.Depth = market.KindBookSnapshot, n
 	}
@@ -391,8 +376,7 @@ func (d *decoder) partial(stream []byte, out *source.Out) error {
 // of its object; whole is false where something is missing.
 func (d *decoder) snapshot() (b market.Book, symbol []byte, whole bool) {
 	c := &d.c
-	b = market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-	b.Kind = market.KindBookSnapshot
+	b = source.NewBook(market.KindBookSnapshot)
 	levels := 0
 	for c.Key() {
 		switch string(c.KeyBytes()) {
@@ -576,7 +560,7 @@ func (d *decoder) candle(t *market.Candle) {
 
 // perpetual is the symbol of a pair's perpetual.
 func (d *decoder) perpetual(pair []byte) []byte {
-	if d.market != market.MarketInverse {
+	if d.Market != market.MarketInverse {
 		return pair
 	}
 	d.symbol = append(append(d.symbol[:0], pair...), "_PERP"...)

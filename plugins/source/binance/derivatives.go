@@ -39,21 +39,9 @@ func (d *decoder) markPrice(out *source.Out) error {
 
 func (d *decoder) prices(out *source.Out, h market.Header, symbol []byte, mark, index, rate market.Decimal, next int64) {
 	h.Instrument = out.Symbol(symbol)
-	if d.mark {
-		p := market.Price{Header: h, Price: mark}
-		p.Kind, p.Channel = market.KindMarkPrice, market.ChannelMarkPrice
-		out.Price(&p)
-	}
-	if d.index && !index.IsNull() {
-		p := market.Price{Header: h, Price: index}
-		p.Kind, p.Channel = market.KindIndexPrice, market.ChannelIndexPrice
-		out.Price(&p)
-	}
-	if d.funding && !rate.IsNull() {
-		f := market.Funding{Header: h, Rate: rate, NextTs: next}
-		f.Channel = market.ChannelFunding
-		out.Funding(&f)
-	}
+	d.MarkPrice(out, h, mark)
+	d.IndexPrice(out, h, index)
+	d.Funding(out, h, market.Funding{Rate: rate, NextTs: next})
 }
 
 // indexPrice decodes COIN-M's index price, which is of a pair: it is recorded

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
@@ -35,12 +34,7 @@ func (p *plugin) split(symbol string) (base, quote string) {
 	if base, ok := bases[symbol]; ok {
 		return base, symbol[len(base):]
 	}
-	for _, q := range p.quotes {
-		if len(q) > len(quote) && len(symbol) > len(q) && strings.HasSuffix(symbol, q) {
-			base, quote = symbol[:len(symbol)-len(q)], q
-		}
-	}
-	return base, quote
+	return market.CutQuote(symbol, p.quotes)
 }
 
 // pairOf is what a contract's symbol names before its delivery: BTCUSD of
@@ -50,42 +44,24 @@ func pairOf(symbol string) string {
 	return pair
 }
 
-// delivery turns a symbol's ending ("240628") into a name's ("20240628") and the
-// other way; "" where it is no date.
-func delivery(layout, to, s string) string {
-	t, err := time.Parse(layout, s)
-	if err != nil {
-		return ""
-	}
-	return t.Format(to)
-}
+const nativeDate = "060102"
 
-const (
-	nativeDate = "060102"
-	nameDate   = "20060102"
-)
-
-// name is the canonical name of a symbol whose currencies are known; "" if the
-// symbol isn't one of the market's.
-func name(m market.Market, symbol, base, quote, settle string) string {
-	if base == "" || quote == "" {
-		return ""
-	}
-	n := base + "-" + quote
+// name is that of a symbol whose currencies are known; the zero Name if the symbol
+// isn't one of the market's.
+func name(m market.Market, symbol, base, quote, settle string) market.Name {
+	n := market.Name{Base: base, Quote: quote}
 	if m == market.MarketSpot {
 		return n
 	}
-	if settle != "" && settle != quote {
-		n += ":" + settle
+	if settle != quote {
+		n.Settle = settle
 	}
-	_, end, dated := strings.Cut(symbol, "_")
-	if !dated || end == "PERP" {
-		return n + "-PERP"
+	if _, end, dated := strings.Cut(symbol, "_"); !dated || end == "PERP" {
+		n.End = "PERP"
+	} else if n.End = market.NameDate(nativeDate, end); n.End == "" {
+		return market.Name{}
 	}
-	if end = delivery(nativeDate, nameDate, end); end == "" {
-		return ""
-	}
-	return n + "-" + end
+	return n
 }
 
 // Identify names a symbol by the venue's rules: BTCUSDT, BTCUSDT_240628,
@@ -94,12 +70,12 @@ func (p *plugin) Identify(m market.Market, symbol string) market.Instrument {
 	i := market.Instrument{Venue: p.manifest.Venue, Market: m, Symbol: symbol, AmountUnit: market.UnitBase}
 	if m != market.MarketInverse {
 		base, quote := p.split(pairOf(symbol))
-		i.Name = name(m, symbol, base, quote, quote)
+		i.Name = name(m, symbol, base, quote, quote).String()
 		return i
 	}
 	base, usd := strings.CutSuffix(pairOf(symbol), "USD")
 	if usd {
-		i.Name = name(m, symbol, base, "USD", base)
+		i.Name = name(m, symbol, base, "USD", base).String()
 	}
 	i.AmountUnit, i.ContractSize = market.UnitContract, market.NewDecimal(10, 0)
 	if base == "BTC" {
@@ -110,38 +86,21 @@ func (p *plugin) Identify(m market.Market, symbol string) market.Instrument {
 
 // Resolve gives the symbol of a canonical name. Linear contracts are settled in
 // their quote currency, inverse ones in their base.
-func (p *plugin) Resolve(n string) (market.Market, string, error) {
-	parts := strings.Split(n, "-")
-	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" || parts[1] == "" {
-		return p.unresolved(n)
+func (p *plugin) Resolve(name string) (market.Market, string, error) {
+	n, err := market.ParseName(name)
+	m, symbol := n.Market(), n.Base+n.Quote
+	switch {
+	case err != nil:
+	case !slices.ContainsFunc(p.manifest.Markets, func(s source.MarketSpec) bool { return s.Market == m }), n.Settle != "" && m != market.MarketInverse:
+		err = fmt.Errorf("the venue has none that is settled so, or ends so")
+	case n.End == "PERP" && m == market.MarketInverse:
+		return m, symbol + "_PERP", nil
+	case n.End == "PERP" || m == market.MarketSpot:
+		return m, symbol, nil
+	default:
+		return m, symbol + "_" + market.VenueDate(nativeDate, n.End), nil
 	}
-	base := parts[0]
-	quote, settle, inverse := strings.Cut(parts[1], ":")
-	if len(parts) == 2 {
-		if inverse {
-			return p.unresolved(n)
-		}
-		return market.MarketSpot, base + quote, nil
-	}
-	m, perpetual := market.MarketLinear, ""
-	if inverse {
-		m, perpetual = market.MarketInverse, "_PERP"
-	}
-	if inverse && settle != base || !slices.ContainsFunc(p.manifest.Markets, func(s source.MarketSpec) bool { return s.Market == m }) {
-		return p.unresolved(n)
-	}
-	if parts[2] == "PERP" {
-		return m, base + quote + perpetual, nil
-	}
-	date := delivery(nameDate, nativeDate, parts[2])
-	if date == "" {
-		return p.unresolved(n)
-	}
-	return m, base + quote + "_" + date, nil
-}
-
-func (p *plugin) unresolved(n string) (market.Market, string, error) {
-	return 0, "", fmt.Errorf("%s: %q names no instrument; valid are BTC-USDT (spot), BTC-USDT-PERP, BTC-USDT-20261225 (linear), BTC-USD:BTC-PERP, BTC-USD:BTC-20261225 (inverse)", p.manifest.Venue, n)
+	return 0, "", fmt.Errorf("%s: %q names no instrument: %w; valid are BTC-USDT (spot), BTC-USDT-PERP, BTC-USDT-20261225 (linear), BTC-USD:BTC-PERP, BTC-USD:BTC-20261225 (inverse)", p.manifest.Venue, name, err)
 }
 
 // exchangeInfo decodes a catalogue: names from the venue's own fields.
@@ -177,7 +136,7 @@ func (d *decoder) listing(out *source.Out) {
 		case "marginAsset":
 			r.Settle = c.Str()
 		case "status", "contractStatus":
-			r.Status = status(c.Str())
+			r.Status = statuses[string(c.Str())]
 		case "contractType":
 			contract = c.Str()
 		case "deliveryDate":
@@ -195,15 +154,13 @@ func (d *decoder) listing(out *source.Out) {
 		c.Fail("a listing without symbol, baseAsset or quoteAsset")
 		return
 	}
-	if d.market == market.MarketInverse {
+	if d.Market == market.MarketInverse {
 		r.AmountUnit = market.UnitContract
 	}
 	if contract != nil && string(contract) != "PERPETUAL" && expiry > 0 {
 		r.Expiry = expiry
 	}
-	r.Header.Instrument = out.Symbol(symbol)
-	r.Instrument = []byte(name(d.market, string(symbol), string(r.Base), string(r.Quote), string(r.Settle)))
-	out.Instrument(&r)
+	out.Listing(&r, d.Market, symbol, name(d.Market, string(symbol), string(r.Base), string(r.Quote), string(r.Settle)))
 }
 
 // filters reads the tick and lot size of a listing.
@@ -233,18 +190,9 @@ func (d *decoder) filters(r *market.InstrumentRecord) {
 	}
 }
 
-func status(s []byte) market.Status {
-	switch string(s) {
-	case "TRADING":
-		return market.StatusTrading
-	case "PRE_TRADING", "PENDING_TRADING":
-		return market.StatusPreOpen
-	case "HALT", "BREAK", "POST_TRADING", "END_OF_DAY", "AUCTION_MATCH", "PRE_DELIVERING", "DELIVERING", "PRE_SETTLE", "SETTLING":
-		return market.StatusHalted
-	case "DELIVERED":
-		return market.StatusExpired
-	case "CLOSE":
-		return market.StatusDelisted
-	}
-	return market.StatusUnknown
+var statuses = map[string]market.Status{
+	"TRADING": market.StatusTrading, "PRE_TRADING": market.StatusPreOpen, "PENDING_TRADING": market.StatusPreOpen,
+	"HALT": market.StatusHalted, "BREAK": market.StatusHalted, "POST_TRADING": market.StatusHalted, "END_OF_DAY": market.StatusHalted,
+	"AUCTION_MATCH": market.StatusHalted, "PRE_DELIVERING": market.StatusHalted, "DELIVERING": market.StatusHalted, "PRE_SETTLE": market.StatusHalted,
+	"SETTLING": market.StatusHalted, "DELIVERED": market.StatusExpired, "CLOSE": market.StatusDelisted,
 }

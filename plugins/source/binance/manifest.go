@@ -135,7 +135,7 @@ var (
 	linear    = []market.Market{market.MarketLinear}
 	inverse   = []market.Market{market.MarketInverse}
 	futures   = []market.Market{market.MarketLinear, market.MarketInverse}
-	intervals = []string{"1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M"}
+	intervals = source.NewIntervals("1s 1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M")
 )
 
 var sourceAttributes = schema.Attributes{{Name: "time_unit", Type: schema.String, Default: "ms", Allowed: []string{"ms", "us"},
@@ -143,10 +143,6 @@ var sourceAttributes = schema.Attributes{{Name: "time_unit", Type: schema.String
 
 var aggregateAttribute = schema.Attribute{Name: "aggregate", Type: schema.Bool, Default: false,
 	Doc: "trades of one taker order at one price as one record, with first_id and last_id"}
-
-func candleAttributes(allowed []string) schema.Attributes {
-	return schema.Attributes{{Name: "intervals", Type: schema.Strings, Default: []string{"1m"}, Allowed: allowed, Doc: "lengths of the candles"}}
-}
 
 // Feeds of spot.
 const (
@@ -167,35 +163,29 @@ func bookAttributes(maxDepth int64, speeds ...string) schema.Attributes {
 	}
 }
 
-// channel is a ChannelSpec of a stream that gives records of one kind.
-func channel(c market.Channel, ms []market.Market, k market.Kind) source.ChannelSpec {
-	return source.ChannelSpec{Channel: c, Markets: ms, Kinds: []market.Kind{k}, Transport: source.Stream}
-}
-
 // spotChannels are those of both venues; with sbe some can be had in binary.
 func spotChannels(sbe bool) []source.ChannelSpec {
-	trades := channel(market.ChannelTrades, spotOnly, market.KindTrade)
+	trades := source.StreamOf(market.ChannelTrades, spotOnly, market.KindTrade)
 	trades.Attributes = schema.Attributes{aggregateAttribute}
 	trades.Sequence, trades.Weight, trades.History = source.SequenceIncrement, 25, &source.History{By: source.HistorySequence}
-	book := channel(market.ChannelBook, spotOnly, market.KindBookDelta)
-	book.Kinds = []market.Kind{market.KindBookSnapshot, market.KindBookDelta}
+	book := source.StreamOf(market.ChannelBook, spotOnly, market.KindBookSnapshot, market.KindBookDelta)
 	book.Attributes, book.Weight = bookAttributes(5000, "100ms", "1000ms"), 50
 	book.Book = &source.BookRule{
 		Sequence: source.Sequence{Kind: source.SequenceRange, Start: source.StartRange},
 		Snapshot: source.SnapshotHTTP, Recovery: source.RecoverRequest,
 	}
-	candles := channel(market.ChannelCandles, spotOnly, market.KindCandle)
-	candles.Attributes = candleAttributes(intervals)
-	instruments := channel(market.ChannelInstruments, spotOnly, market.KindInstrument)
-	instruments.Transport, instruments.PollEvery, instruments.PerMarket, instruments.Weight = source.Poll, time.Hour, true, 20
-	bbo := channel(market.ChannelBBO, spotOnly, market.KindBBO)
+	candles := source.StreamOf(market.ChannelCandles, spotOnly, market.KindCandle)
+	candles.Attributes = schema.Attributes{intervals.Attribute("lengths of the candles")}
+	instruments := source.CatalogueOf(spotOnly)
+	instruments.Weight = 20
+	bbo := source.StreamOf(market.ChannelBBO, spotOnly, market.KindBBO)
 	if sbe {
 		withSBE(&trades, "json, or with a key sbe: in binary, single trades alone")
 		withSBE(&book, "json, or with a key sbe: in binary, each 20 ms whatever speed is")
 		withSBE(&bbo, "json, or with a key sbe: in binary with the time of the event; under load the venue leaves out what is outdated")
 	}
 	return []source.ChannelSpec{trades, book, bbo,
-		channel(market.ChannelTicker, spotOnly, market.KindTicker),
+		source.StreamOf(market.ChannelTicker, spotOnly, market.KindTicker),
 		candles, instruments}
 }
 
@@ -207,7 +197,7 @@ func futuresChannels() []source.ChannelSpec {
 			public, rest = classPublic, classMarket
 		}
 		add := func(c market.Channel, k market.Kind, class string) *source.ChannelSpec {
-			s := channel(c, ms, k)
+			s := source.StreamOf(c, ms, k)
 			s.Class = class
 			all = append(all, s)
 			return &all[len(all)-1]
@@ -228,20 +218,15 @@ func futuresChannels() []source.ChannelSpec {
 		}
 		add(market.ChannelBBO, market.KindBBO, public)
 		add(market.ChannelTicker, market.KindTicker, rest)
-		add(market.ChannelCandles, market.KindCandle, rest).Attributes = candleAttributes(intervals[1:])
+		add(market.ChannelCandles, market.KindCandle, rest).Attributes = schema.Attributes{intervals[1:].Attribute("lengths of the candles")}
 		const silence = 15 * time.Second // of what is sent every second
 		add(market.ChannelMarkPrice, market.KindMarkPrice, rest).StaleAfter = silence
 		add(market.ChannelIndexPrice, market.KindIndexPrice, rest).StaleAfter = silence
 		add(market.ChannelFunding, market.KindFunding, rest).StaleAfter = silence
 		add(market.ChannelLiquidations, market.KindLiquidation, rest).Lossy = "of the liquidations of a symbol within a second only the latest is sent"
 	}
-	interest := channel(market.ChannelOpenInterest, futures, market.KindOpenInterest)
-	interest.Transport, interest.PollEvery, interest.Weight = source.Poll, 30*time.Second, 1
-	ratio := channel(market.ChannelLongShortRatio, futures, market.KindLongShortRatio)
-	ratio.Transport, ratio.PollEvery, ratio.Weight = source.Poll, 5*time.Minute, 1
+	ratio := source.PollOf(market.ChannelLongShortRatio, futures, 5*time.Minute, market.KindLongShortRatio)
 	ratio.Attributes = schema.Attributes{{Name: "population", Type: schema.String, Default: "accounts",
 		Allowed: []string{"accounts", "top_accounts", "top_positions"}, Doc: "whose longs and shorts are counted"}}
-	instruments := channel(market.ChannelInstruments, futures, market.KindInstrument)
-	instruments.Transport, instruments.PollEvery, instruments.PerMarket, instruments.Weight = source.Poll, time.Hour, true, 1
-	return append(all, interest, ratio, instruments)
+	return append(all, source.PollOf(market.ChannelOpenInterest, futures, 30*time.Second, market.KindOpenInterest), ratio, source.CatalogueOf(futures))
 }

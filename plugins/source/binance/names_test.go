@@ -24,7 +24,7 @@ func TestNames(t *testing.T) {
 		for _, path := range oracle.Files(t, 1, "catalogues", "binance", m.String()+".*.json.gz") {
 			_, list := oracle.Catalogue[listed](t, path)
 			for _, l := range list {
-				one := oracle.Listing{Market: m, Symbol: l.Symbol, Name: name(m, l.Symbol, l.BaseAsset, l.QuoteAsset, l.MarginAsset)}
+				one := oracle.Listing{Market: m, Symbol: l.Symbol, Name: name(m, l.Symbol, l.BaseAsset, l.QuoteAsset, l.MarginAsset).String()}
 				if one.Name == "" {
 					t.Errorf("%s %s has no name", m, l.Symbol)
 				}

@@ -1,7 +1,6 @@
 package binance
 
 import (
-	"bytes"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -52,9 +51,12 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 	if in.Status != 200 {
 		return d.refusal(in.Status)
 	}
-	path, query, _ := bytes.Cut(in.URL, []byte("?"))
-	r := response{decoder: d, out: out, symbol: parameter(query, "symbol"), query: query}
-	switch string(path[bytes.LastIndexByte(path, '/')+1:]) {
+	name, query := in.Asked()
+	r := response{decoder: d, out: out, query: query}
+	if query.Has("symbol") {
+		r.symbol = []byte(query.Get("symbol"))
+	}
+	switch name {
 	case "depth":
 		return r.depth()
 	case "exchangeInfo":
@@ -103,29 +105,13 @@ func (d *decoder) refusal(status int) error {
 	return fmt.Errorf("status %d, code %d: %.200s", status, code, msg)
 }
 
-// parameter is a parameter of a query, nil if it isn't there.
-func parameter(query []byte, name string) []byte {
-	for len(query) > 0 {
-		var one []byte
-		one, query, _ = bytes.Cut(query, []byte("&"))
-		k, v, _ := bytes.Cut(one, []byte("="))
-		if string(k) != name {
-			continue
-		}
-		if s, err := url.QueryUnescape(string(v)); err == nil {
-			return []byte(s)
-		}
-	}
-	return nil
-}
-
 // response is one body that is being decoded; symbol is that of the request,
 // which most bodies don't repeat.
 type response struct {
 	*decoder
 	out    *source.Out
 	symbol []byte
-	query  []byte
+	query  url.Values
 }
 
 // each decodes an object, or each of an array's; one reads the members.
@@ -160,7 +146,7 @@ func (r *response) depth() error {
 	if symbol == nil || !whole {
 		return source.Lacks(&r.c, "a book", "symbol, lastUpdateId, bids or asks")
 	}
-	if n, err := strconv.ParseInt(string(parameter(r.query, "limit")), 10, 64); err == nil {
+	if n, err := strconv.ParseInt(r.query.Get("limit"), 10, 64); err == nil {
 		b.Depth = n
 	}
 	b.Instrument = r.out.Symbol(symbol)

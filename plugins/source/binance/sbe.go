@@ -257,8 +257,7 @@ const partialLevels = 20
 // lastBookUpdateId, priceExponent, qtyExponent; groups of bids and of asks, each
 // of price and qty; symbol.
 func (d *decoder) sbeBook(r *sbe, length int, kind market.Kind, out *source.Out) error {
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-	b.Kind = kind
+	b := source.NewBook(kind)
 	at := 16 // of the exponents
 	if kind == market.KindBookDelta {
 		at = 24

@@ -208,20 +208,9 @@ func TestSBEAllocs(t *testing.T) {
 
 // sbeOnce decodes a frame each time that it is called.
 func sbeOnce(t testing.TB, frame []byte) func() {
-	s := New()
-	dec, err := s.NewDecoder(source.DecoderSettings{Market: market.MarketSpot})
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := source.NewOut(s, market.MarketSpot)
-	in := binaryFrame(frame)
+	decode, in := oracle.Decoding(t, New(), market.MarketSpot), binaryFrame(frame)
 	in.Recv = 1
-	return func() {
-		out.Begin(&in)
-		if err := dec.Decode(&in, out); err != nil {
-			t.Fatal(err)
-		}
-	}
+	return func() { decode(&in) }
 }
 
 // BenchmarkSBE decodes the events that BenchmarkDecode has in JSON.

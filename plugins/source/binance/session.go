@@ -3,7 +3,6 @@ package binance
 import (
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"net/url"
 	"strconv"
 	"strings"
@@ -16,79 +15,41 @@ import (
 // Session dials the endpoint of combined streams and subscribes by message, so
 // that one address serves every set of subscriptions.
 func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
-	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
+	script, err := source.DialAndSubscribe(p, r)
 	if err != nil {
-		return source.Script{}, err
+		return script, err
 	}
-	if r.Class == classSBE {
-		return source.Script{Steps: []source.Step{
-			{Dial: &source.Dial{URL: r.Endpoint, Header: map[string]string{"X-MBX-APIKEY": "${key}"}, Sign: &source.Sign{Scheme: source.SchemeKey}}},
-			{Subscribe: subscribe}}}, nil
+	switch dial := script.Steps[0].Dial; {
+	case r.Class == classSBE:
+		dial.Header, dial.Sign = map[string]string{"X-MBX-APIKEY": "${key}"}, &source.Sign{Scheme: source.SchemeKey}
+	case r.Market == market.MarketSpot && r.Config.String("time_unit") == "us":
+		dial.URL += "?timeUnit=MICROSECOND"
 	}
-	address := r.Endpoint
-	if r.Market == market.MarketSpot && r.Config.String("time_unit") == "us" {
-		address += "?timeUnit=MICROSECOND"
-	}
-	return source.Script{Steps: []source.Step{{Dial: &source.Dial{URL: address}}, {Subscribe: subscribe}}}, nil
+	return script, nil
 }
 
 // frameBytes is what a frame may be long, its method and id taken off the
 // venue's 4,096.
 const frameBytes = 4000
 
-// Frames puts as many streams into a frame as fit. Channels that share a stream
-// (mark price and funding) name it once.
+// Frames puts as many streams into a frame as fit.
 func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
-	method := "SUBSCRIBE"
-	if r.Unsubscribe {
-		method = "UNSUBSCRIBE"
+	all, err := source.Topics(r, streams)
+	if err != nil {
+		return nil, err
 	}
-	var (
-		frames []source.Frame
-		params []string
-		subs   []int
-		size   int
-		seen   = map[string]bool{}
-	)
-	flush := func() {
-		if len(params) > 0 {
-			frames = append(frames, frame(method, params, subs))
-			params, subs, size = nil, nil, 0
+	method := r.Op("SUBSCRIBE", "UNSUBSCRIBE")
+	return source.FrameBatches(all, func(batch []string, next string) bool {
+		size := len(next) + len(`"",`)
+		for _, name := range batch {
+			size += len(name) + len(`"",`)
 		}
-	}
-	for i, sub := range r.Subscriptions {
-		names, err := streams(r.Market, sub)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range names {
-			if seen[name] {
-				continue
-			}
-			seen[name] = true
-			if size+len(name)+3 > frameBytes {
-				flush()
-			}
-			params = append(params, name)
-			size += len(name) + 3
-			if n := len(subs); n == 0 || subs[n-1] != i {
-				subs = append(subs, i)
-			}
-		}
-	}
-	flush()
-	return frames, nil
-}
-
-// frame renders a request. Its id follows from what it says: a plugin has no
-// counter that would outlive a restart.
-func frame(method string, params []string, subs []int) source.Frame {
-	list, _ := json.Marshal(params) // strings always marshal
-	h := fnv.New32a()
-	h.Write([]byte(method))
-	h.Write(list)
-	id := strconv.FormatUint(uint64(h.Sum32()), 10)
-	return source.Frame{Data: `{"method":"` + method + `","params":` + string(list) + `,"id":` + id + `}`, Token: id, Subs: subs}
+		return size <= frameBytes
+	}, func(batch []string) source.Frame {
+		list, _ := json.Marshal(batch) // texts always marshal
+		id := source.RequestID(method, string(list))
+		return source.Frame{Data: `{"method":"` + method + `","params":` + string(list) + `,"id":` + id + `}`, Token: id}
+	}), nil
 }
 
 // streams are the names of the streams that carry a subscription.
@@ -119,15 +80,7 @@ func streams(m market.Market, sub source.Subscription) ([]string, error) {
 	case market.ChannelTicker:
 		return []string{symbol + "@ticker"}, nil
 	case market.ChannelCandles:
-		intervals := sub.Config.Strings("intervals")
-		if len(intervals) == 0 {
-			intervals = []string{"1m"}
-		}
-		names := make([]string, len(intervals))
-		for i, interval := range intervals {
-			names[i] = symbol + "@kline_" + interval
-		}
-		return names, nil
+		return source.CandleTopics(intervals, sub, func(i *source.Interval) string { return symbol + "@kline_" + i.Name })
 	case market.ChannelIndexPrice:
 		if m == market.MarketInverse { // COIN-M states it by pair
 			return []string{pairOf(symbol) + "@indexPrice@1s"}, nil
@@ -177,7 +130,7 @@ func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 			}
 		}
 	}
-	if r.Purpose == source.PurposeInstruments {
+	if r.Catalogue() {
 		return []source.Request{catalogue(base, r.Market)}, nil
 	}
 	if r.Purpose == source.PurposeTickers {
@@ -191,8 +144,6 @@ func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 		case r.Purpose == source.PurposeSnapshot && sub.Channel == market.ChannelBook:
 			limit, weight := bookLimit(r.Market, sub.Config.Int("depth"))
 			all = append(all, source.Request{URL: fmt.Sprintf("%s/depth?symbol=%s&limit=%d", path, symbol, limit), Weight: weight})
-		case r.Purpose == source.PurposePoll && sub.Channel == market.ChannelInstruments:
-			all = append(all, catalogue(base, r.Market))
 		case r.Purpose == source.PurposePoll && sub.Channel == market.ChannelOpenInterest && r.Market != market.MarketSpot:
 			all = append(all, source.Request{URL: path + "/openInterest?symbol=" + symbol, Weight: 1})
 		case r.Purpose == source.PurposePoll && sub.Channel == market.ChannelLongShortRatio && r.Market != market.MarketSpot:

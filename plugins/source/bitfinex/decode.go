@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/marketprism/marketprism/sdk/jsonscan"
 	"github.com/marketprism/marketprism/sdk/market"
@@ -14,12 +13,8 @@ import (
 // decoder keeps what the channel ids of connections stand for: frames have
 // nothing else. It follows from acknowledgements, which the runtime remembers.
 type decoder struct {
-	c      jsonscan.Cursor
-	market market.Market
-
-	// What a status frame gives; the last price only to recordings, which may lack
-	// the ticker channel that has it with the rest.
-	last, funding, mark, index, interest bool
+	c jsonscan.Cursor
+	source.Feed
 
 	topics map[topicKey]*topic
 	recent [64]*topic // of them, by their id's last bits
@@ -42,28 +37,14 @@ type topic struct {
 	channel  market.Channel // funding for a contract's state, none for what has no record
 	market   market.Market
 	symbol   []byte
-	depth    int64   // of a book
-	orders   *orders // of a raw one
-	interval []byte  // of candles
-	length   time.Duration
+	depth    int64            // of a book
+	orders   *orders          // of a raw one
+	interval *source.Interval // of candles
 }
-
-// maxCatalogue bounds a response.
-const maxCatalogue = 64 << 20
 
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{market: s.Market, topics: map[topicKey]*topic{}, last: s.Channels == nil}
-	d.c.MaxBytes = maxCatalogue
-	in := func(c market.Channel) bool { _, ok := s.Channels[c]; return ok || s.Channels == nil }
-	d.funding, d.mark, d.index, d.interest = in(market.ChannelFunding), in(market.ChannelMarkPrice), in(market.ChannelIndexPrice), in(market.ChannelOpenInterest)
-	return d, nil
-}
-
-// wants says whether records of a market belong to this feed: some channels and
-// catalogues hold those of two.
-func (d *decoder) wants(m market.Market) bool {
-	return d.market == m || d.market == market.MarketMixed || d.market == market.MarketNone
+	return &decoder{Feed: s.Feed(), c: source.NewCursor(), topics: map[topicKey]*topic{}}, nil
 }
 
 // Decode handles a frame or a response.
@@ -72,22 +53,15 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 	switch in.Kind {
 	case source.InputText:
 		c.Reset(in.Data)
-		var err error
 		if c.Kind() == jsonscan.KindObject {
-			err = d.event(in.Conn, out)
-		} else {
-			err = d.frame(in.Conn, out)
+			return in.Fail("bitfinex", d.event(in.Conn, out))
 		}
-		if err != nil {
-			return fmt.Errorf("bitfinex: frame: %w", err)
-		}
+		return in.Fail("bitfinex", d.frame(in.Conn, out))
 	case source.InputHTTP:
 		c.Reset(in.Data)
-		if err := d.response(in, out); err != nil {
-			return fmt.Errorf("bitfinex: response to %s: %w", in.URL, err)
-		}
+		return in.Fail("bitfinex", d.response(in, out))
 	case source.InputBinary:
-		return fmt.Errorf("bitfinex: a binary frame of %d bytes where the venue sends text", len(in.Data))
+		return in.Binary("bitfinex")
 	case source.InputClose:
 		for k := range d.topics {
 			if k.conn == in.Conn {
@@ -415,13 +389,10 @@ func (d *decoder) candle(t *topic, row []market.Decimal, origin market.Origin, o
 		d.c.Fail("a candle of fewer than six numbers, or without a start")
 		return
 	}
-	r := market.Candle{Header: d.header(market.ChannelCandles), Interval: t.interval, Trades: market.None,
+	r := market.Candle{Header: d.header(market.ChannelCandles), Trades: market.None,
 		Open: row[1], Close: row[2], High: row[3], Low: row[4], Volume: row[5]}
 	r.Origin, r.OpenTs = origin, d.millis(row[0])
-	r.CloseTs = r.OpenTs + int64(t.length)
-	if t.length == 0 {
-		r.CloseTs = time.Unix(0, r.OpenTs).UTC().AddDate(0, 1, 0).UnixNano()
-	}
+	t.interval.Put(&r, 0)
 	r.Instrument = out.SymbolIn(t.market, t.symbol)
 	out.Candle(&r)
 }
@@ -484,10 +455,7 @@ func (d *decoder) event(conn uint32, out *source.Out) error {
 	case "unsubscribed":
 		k := topicKey{conn, id}
 		if t := d.topics[k]; t != nil && t.channel == market.ChannelBook {
-			b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-			b.Kind, b.Flags = market.KindBookDelta, market.FlagEnd
-			b.Instrument = out.SymbolIn(t.market, t.symbol)
-			out.Book(&b)
+			out.EndBook(out.SymbolIn(t.market, t.symbol))
 		}
 		d.forget(k)
 		out.Subscribed([]byte(ends(strconv.FormatInt(id, 10))))
@@ -556,11 +524,8 @@ func (d *decoder) begin(k topicKey, channel, symbol, key, prec, length []byte) e
 		if !ok {
 			return fmt.Errorf("candles of %.60q, want trade:LENGTH:SYMBOL", key)
 		}
-		t.channel, symbol, t.interval = market.ChannelCandles, of, bytes.Clone(native)
-		for _, i := range intervals {
-			if i.native == string(native) {
-				t.interval, t.length = []byte(i.name), i.length
-			}
+		if symbol, t.interval = of, intervals.Native(native); t.interval != nil {
+			t.channel = market.ChannelCandles
 		}
 	case "status":
 		if kind, of, _ := bytes.Cut(key, []byte(":")); string(kind) == "deriv" {

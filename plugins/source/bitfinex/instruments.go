@@ -126,7 +126,7 @@ func (d *decoder) instrument(pair []byte, out *source.Out) {
 	}
 	d.text = append(append(d.text[:0], 't'), pair...)
 	m := marketOf(d.text)
-	if !d.wants(m) {
+	if !d.Wants(m) {
 		return
 	}
 	n := parse(string(d.text))

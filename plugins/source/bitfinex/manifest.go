@@ -63,14 +63,7 @@ func New() source.Source {
 func (p *plugin) Describe() source.Manifest { return p.manifest }
 
 // intervals are the candles that can be subscribed, by the venue's name.
-var intervals = []struct {
-	name, native string
-	length       time.Duration // 0: a month
-}{
-	{"1m", "1m", time.Minute}, {"5m", "5m", 5 * time.Minute}, {"15m", "15m", 15 * time.Minute}, {"30m", "30m", 30 * time.Minute},
-	{"1h", "1h", time.Hour}, {"3h", "3h", 3 * time.Hour}, {"6h", "6h", 6 * time.Hour}, {"12h", "12h", 12 * time.Hour},
-	{"1d", "1D", 24 * time.Hour}, {"1w", "1W", 168 * time.Hour}, {"2w", "14D", 336 * time.Hour}, {"1M", "1M", 0},
-}
+var intervals = source.NewIntervals("1m 5m 15m 30m 1h 3h 6h 12h 1d=1D 1w=1W 2w=14D 1M")
 
 // depths are the numbers of levels (of a raw book: orders) that can be subscribed.
 // The venue has books of one level too, whose checksum can't be computed.
@@ -83,12 +76,8 @@ const (
 	raw    = "R0"
 )
 
-func stream(c market.Channel, ms []market.Market, ks ...market.Kind) source.ChannelSpec {
-	return source.ChannelSpec{Channel: c, Markets: ms, Kinds: ks, Transport: source.Stream}
-}
-
 func channels() []source.ChannelSpec {
-	book := stream(market.ChannelBook, everywhere, market.KindBookSnapshot, market.KindBookDelta)
+	book := source.StreamOf(market.ChannelBook, everywhere, market.KindBookSnapshot, market.KindBookDelta)
 	book.Attributes = schema.Attributes{
 		{Name: "precision", Type: schema.String, Default: finest, Allowed: []string{finest, "P1", "P2", "P3", "P4", raw},
 			Doc: "significant digits of prices: P0 (5) to P4 (1), amounts summed by price; R0: the orders at exact prices, summed here, without checksum"},
@@ -103,25 +92,19 @@ func channels() []source.ChannelSpec {
 		Snapshot: source.SnapshotInBand, Recovery: source.RecoverResubscribe,
 		Depths: depths,
 	}
-	names := make([]string, len(intervals))
-	for i := range intervals {
-		names[i] = intervals[i].name
-	}
-	candles := stream(market.ChannelCandles, everywhere, market.KindCandle)
-	candles.Attributes = schema.Attributes{{Name: "intervals", Type: schema.Strings, Default: []string{"1m"}, Allowed: names, Doc: "lengths of the candles"}}
-	liquidations := stream(market.ChannelLiquidations, everywhere, market.KindLiquidation)
+	candles := source.StreamOf(market.ChannelCandles, everywhere, market.KindCandle)
+	candles.Attributes = schema.Attributes{intervals.Attribute("lengths of the candles")}
+	liquidations := source.StreamOf(market.ChannelLiquidations, everywhere, market.KindLiquidation)
 	liquidations.PerMarket = true
-	instruments := stream(market.ChannelInstruments, everywhere, market.KindInstrument)
-	instruments.Transport, instruments.PollEvery, instruments.PerMarket, instruments.Weight = source.Poll, time.Hour, true, 1
-	trades := stream(market.ChannelTrades, everywhere, market.KindTrade) // ids are of the whole venue: the connection's numbers tell what is missing
+	trades := source.StreamOf(market.ChannelTrades, everywhere, market.KindTrade) // ids are of the whole venue: the connection's numbers tell what is missing
 	trades.History = &source.History{By: source.HistoryTime}
 	return []source.ChannelSpec{
 		trades,
-		book, stream(market.ChannelTicker, everywhere, market.KindTicker), candles,
-		stream(market.ChannelFunding, contracts, market.KindFunding),
-		stream(market.ChannelMarkPrice, contracts, market.KindMarkPrice),
-		stream(market.ChannelIndexPrice, contracts, market.KindIndexPrice),
-		stream(market.ChannelOpenInterest, contracts, market.KindOpenInterest),
-		liquidations, instruments,
+		book, source.StreamOf(market.ChannelTicker, everywhere, market.KindTicker), candles,
+		source.StreamOf(market.ChannelFunding, contracts, market.KindFunding),
+		source.StreamOf(market.ChannelMarkPrice, contracts, market.KindMarkPrice),
+		source.StreamOf(market.ChannelIndexPrice, contracts, market.KindIndexPrice),
+		source.StreamOf(market.ChannelOpenInterest, contracts, market.KindOpenInterest),
+		liquidations, source.CatalogueOf(everywhere),
 	}
 }

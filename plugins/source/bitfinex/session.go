@@ -1,6 +1,7 @@
 package bitfinex
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -22,16 +23,13 @@ const ready = "conf"
 
 // Session dials, sets the flags, and subscribes.
 func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
-	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
-	if err != nil {
-		return source.Script{}, err
+	script, err := source.DialAndSubscribe(p, r)
+	if err == nil {
+		script.Steps = slices.Insert(script.Steps, 1,
+			source.Step{Send: &source.Frame{Data: `{"event":"conf","flags":` + strconv.Itoa(flags) + `}`}},
+			source.Step{Await: &source.Await{Token: ready, Timeout: 10 * time.Second}})
 	}
-	return source.Script{Steps: []source.Step{
-		{Dial: &source.Dial{URL: r.Endpoint}},
-		{Send: &source.Frame{Data: `{"event":"conf","flags":` + strconv.Itoa(flags) + `}`}},
-		{Await: &source.Await{Token: ready, Timeout: 10 * time.Second}},
-		{Subscribe: subscribe},
-	}}, nil
+	return script, err
 }
 
 // request subscribes a channel. What it says is its subId, which the venue gives
@@ -60,64 +58,42 @@ func token(channel, symbol, key, prec string) string {
 // the channel's id alone.
 func ends(id string) string { return "-" + id }
 
-// Frames renders one request for each channel. One that several subscriptions
-// share is named once, and stays while one of them does. The venue unsubscribes
-// by the id that it gave.
+// Frames renders one request for each channel. The venue unsubscribes by the id
+// that it gave.
 func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
-	var keep []string
-	for _, sub := range r.Live {
-		rs, err := requests(sub)
-		if err != nil {
-			return nil, err
-		}
-		for _, q := range rs {
-			keep = append(keep, q.SubID)
-		}
+	all, err := source.Topics(r, requests)
+	if err != nil {
+		return nil, err
 	}
-	var frames []source.Frame
-	at := map[string]int{}
-	for i, sub := range r.Subscriptions {
-		rs, err := requests(sub)
-		if err != nil {
-			return nil, err
-		}
-		for _, q := range rs {
-			if slices.Contains(keep, q.SubID) {
-				continue
+	frames := make([]source.Frame, len(all))
+	for i, t := range all {
+		data, _ := json.Marshal(t.Name) // texts always marshal
+		frames[i] = source.Frame{Data: string(data), Token: t.Name.SubID, Subs: t.Subs}
+		if r.Unsubscribe {
+			id := r.Handles[t.Name.SubID]
+			if id == "" {
+				return nil, fmt.Errorf("bitfinex: %s can't be unsubscribed, for the venue has not given it an id yet", t.Name.SubID)
 			}
-			if j, ok := at[q.SubID]; ok {
-				frames[j].Subs = append(frames[j].Subs, i)
-				continue
-			}
-			data, _ := json.Marshal(q) // texts always marshal
-			f := source.Frame{Data: string(data), Token: q.SubID, Subs: []int{i}}
-			if r.Unsubscribe {
-				id := r.Handles[q.SubID]
-				if id == "" {
-					return nil, fmt.Errorf("bitfinex: %s can't be unsubscribed, for the venue has not given it an id yet", q.SubID)
-				}
-				f.Data, f.Token = `{"event":"unsubscribe","chanId":`+id+`}`, ends(id)
-			}
-			at[q.SubID] = len(frames)
-			frames = append(frames, f)
+			frames[i].Data, frames[i].Token = `{"event":"unsubscribe","chanId":`+id+`}`, ends(id)
 		}
 	}
 	return frames, nil
 }
 
-func requests(sub source.Subscription) ([]request, error) {
+func requestOf(channel, symbol, key string) request {
+	return request{Event: "subscribe", Channel: channel, Symbol: symbol, Key: key, SubID: token(channel, symbol, key, "")}
+}
+
+func requests(_ market.Market, sub source.Subscription) ([]request, error) {
 	one := func(channel, symbol, key string) ([]request, error) {
-		return []request{{Event: "subscribe", Channel: channel, Symbol: symbol, Key: key, SubID: token(channel, symbol, key, "")}}, nil
+		return []request{requestOf(channel, symbol, key)}, nil
 	}
 	switch sub.Channel {
 	case market.ChannelTrades:
 		return one("trades", sub.Symbol, "")
 	case market.ChannelBook:
-		prec := sub.Config.String("precision")
-		if prec == "" {
-			prec = finest
-		}
-		return []request{{Event: "subscribe", Channel: "book", Symbol: sub.Symbol, Prec: prec, Freq: "F0", Len: strconv.Itoa(depth(sub.Config.Int("depth"))),
+		prec := cmp.Or(sub.Config.String("precision"), finest)
+		return []request{{Event: "subscribe", Channel: "book", Symbol: sub.Symbol, Prec: prec, Freq: "F0", Len: strconv.Itoa(source.Depth(sub.Config.Int("depth"), depths)),
 			SubID: token("book", sub.Symbol, "", prec)}}, nil
 	case market.ChannelTicker:
 		return one("ticker", sub.Symbol, "")
@@ -126,46 +102,15 @@ func requests(sub source.Subscription) ([]request, error) {
 	case market.ChannelLiquidations:
 		return one("status", "", "liq:global")
 	case market.ChannelCandles:
-		names := sub.Config.Strings("intervals")
-		if len(names) == 0 {
-			names = []string{"1m"}
-		}
-		var all []request
-		for _, name := range names {
-			native := ""
-			for _, i := range intervals {
-				if i.name == name {
-					native = i.native
-				}
-			}
-			if native == "" {
-				return nil, fmt.Errorf("bitfinex: no candles of %q", name)
-			}
-			r, _ := one("candles", "", "trade:"+native+":"+sub.Symbol) // has no error
-			all = append(all, r...)
-		}
-		return all, nil
+		return source.CandleTopics(intervals, sub, func(i *source.Interval) request { return requestOf("candles", "", "trade:"+i.Native+":"+sub.Symbol) })
 	}
 	return nil, fmt.Errorf("bitfinex: channel %s of %s is no stream", sub.Channel, sub.Symbol)
 }
 
-// depth is the smallest that can be subscribed and holds n levels.
-func depth(n int64) int {
-	for _, d := range depths {
-		if n > 0 && n <= int64(d) {
-			return d
-		}
-	}
-	return depths[len(depths)-1]
-}
-
 // Requests renders catalogues and trade history, which is paged by time.
 func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
-	at := r.Base
-	if at == "" {
-		at = base
-	}
-	if r.Purpose == source.PurposeInstruments || r.Purpose == source.PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments {
+	at := cmp.Or(r.Base, base)
+	if r.Catalogue() {
 		path := "/v2/conf/pub:info:pair"
 		if r.Market == market.MarketLinear {
 			path += ":futures"

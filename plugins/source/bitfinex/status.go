@@ -43,29 +43,20 @@ func (d *decoder) status(t *topic, out *source.Out) {
 	ts := d.millis(row[atTime])
 	h := d.header(market.ChannelNone)
 	h.Ts, h.Instrument = ts, out.SymbolIn(t.market, t.symbol)
-	head := func(c market.Channel, k market.Kind) market.Header {
-		h.Channel, h.Kind = c, k
-		return h
+	// The ticker channel has the last price with the rest; recordings may lack it.
+	if v := row[atLast]; d.All && !v.IsNull() {
+		r := market.Ticker{Header: h, Last: v, Trades: market.None}
+		r.Channel = market.ChannelTicker
+		out.Ticker(&r)
 	}
-	if v := row[atLast]; d.last && !v.IsNull() {
-		out.Ticker(&market.Ticker{Header: head(market.ChannelTicker, market.KindTicker), Last: v, Trades: market.None})
+	next := market.None
+	if v := row[atNext]; !v.IsNull() {
+		next = d.millis(v)
 	}
-	if v := row[atSpot]; d.index && !v.IsNull() {
-		out.Price(&market.Price{Header: head(market.ChannelIndexPrice, market.KindIndexPrice), Price: v})
-	}
-	if v := row[atFunding]; d.funding && !v.IsNull() {
-		r := market.Funding{Header: head(market.ChannelFunding, market.KindFunding), Rate: v, PredictedRate: row[atAccrued], NextTs: market.None}
-		if next := row[atNext]; !next.IsNull() {
-			r.NextTs = d.millis(next)
-		}
-		out.Funding(&r)
-	}
-	if v := row[atMark]; d.mark && !v.IsNull() {
-		out.Price(&market.Price{Header: head(market.ChannelMarkPrice, market.KindMarkPrice), Price: v})
-	}
-	if v := row[atInterest]; d.interest && !v.IsNull() {
-		out.OpenInterest(&market.OpenInterest{Header: head(market.ChannelOpenInterest, market.KindOpenInterest), Amount: v})
-	}
+	d.IndexPrice(out, h, row[atSpot])
+	d.Funding(out, h, market.Funding{Rate: row[atFunding], PredictedRate: row[atAccrued], NextTs: next})
+	d.MarkPrice(out, h, row[atMark])
+	d.OpenInterest(out, h, row[atInterest], market.Decimal{})
 }
 
 // liquidations decodes those of the whole venue, one or a list of them. What isn't
@@ -121,7 +112,7 @@ func (d *decoder) liquidation(out *source.Out) {
 		return
 	}
 	m := marketOf(symbol)
-	if !d.wants(m) {
+	if !d.Wants(m) {
 		return
 	}
 	if r.Amount.Sign() < 0 {
@@ -192,7 +183,7 @@ func (d *decoder) tickers(out *source.Out) {
 				c.Skip()
 			}
 		}
-		if len(symbol) == 0 || symbol[0] != 't' || !d.wants(marketOf(symbol)) { // of margin funding
+		if len(symbol) == 0 || symbol[0] != 't' || !d.Wants(marketOf(symbol)) { // of margin funding
 			continue
 		}
 		d.tick(marketOf(symbol), symbol, d.row[:n], out)

@@ -13,10 +13,9 @@ import (
 
 // decoder has no state but room: what a frame means follows from the frame.
 type decoder struct {
-	c      jsonscan.Cursor
-	why    jsonscan.Cursor // of what API v3 puts into the text of a refusal
-	market market.Market
-	use    [32]bool // channels that are in use
+	c   jsonscan.Cursor
+	why jsonscan.Cursor // of what API v3 puts into the text of a refusal
+	source.Feed
 
 	m          message // that is being decoded
 	bids, asks []market.Level
@@ -33,18 +32,9 @@ type message struct {
 	origin                   market.Origin
 }
 
-// maxCatalogue bounds a response.
-const maxCatalogue = 64 << 20
-
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{market: s.Market}
-	for c := range d.use {
-		_, in := s.Channels[market.Channel(c)]
-		d.use[c] = in || s.Channels == nil
-	}
-	d.c.MaxBytes = maxCatalogue
-	return d, nil
+	return &decoder{Feed: s.Feed(), c: source.NewCursor()}, nil
 }
 
 // Decode handles a frame or a response.
@@ -55,16 +45,12 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 			out.Heartbeat()
 			return nil
 		}
-		if err := d.frame(in.Data, out); err != nil {
-			return fmt.Errorf("bitget: frame: %w", err)
-		}
+		return in.Fail("bitget", d.frame(in.Data, out))
 	case source.InputHTTP:
 		d.c.Reset(in.Data)
-		if err := d.response(in, out); err != nil {
-			return fmt.Errorf("bitget: response to %s: %w", in.URL, err)
-		}
+		return in.Fail("bitget", d.response(in, out))
 	case source.InputBinary:
-		return fmt.Errorf("bitget: a binary frame of %d bytes where the venue sends text", len(in.Data))
+		return in.Binary("bitget")
 	}
 	return nil
 }
@@ -77,8 +63,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	c.Object()
 	start := c.Mark()
 	*m = message{ts: sent(frame)}
-	var data jsonscan.Mark
-	waiting, done := false, false
+	var body source.Body
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "arg":
@@ -88,33 +73,21 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		case "ts":
 			m.ts = source.Millis(c)
 		case "data":
-			if m.action == nil || m.channel == nil || m.ts == 0 && m.timed() {
-				data, waiting = c.Mark(), true
-				continue
+			if body.Due(c, m.action != nil && m.channel != nil && (m.ts != 0 || !m.timed())) {
+				if err := d.data(out); err != nil {
+					return err
+				}
 			}
-			if err := d.data(out); err != nil {
-				return err
-			}
-			done = true
 		case "event", "op":
 			c.Seek(start)
 			return d.event(out)
 		}
 	}
-	if err := c.End(); err != nil {
-		return err
+	err := body.End(c, m.channel != nil, func() error { return d.data(out) })
+	if err == nil && !body.Done {
+		err = fmt.Errorf("neither a channel's data nor an event")
 	}
-	switch {
-	case waiting && m.channel != nil:
-		c.Seek(data)
-		if err := d.data(out); err != nil {
-			return err
-		}
-		return c.End()
-	case !done:
-		return fmt.Errorf("neither a channel's data nor an event")
-	}
-	return nil
+	return err
 }
 
 // timed data may have no times of its own, but the frame's.
@@ -172,10 +145,10 @@ func (d *decoder) marketOf(product, symbol []byte) market.Market {
 	case "mc", "MC":
 		return contractOf(symbol)
 	}
-	if d.market == market.MarketMixed || d.market == market.MarketNone {
+	if d.Mixed() {
 		return contractOf(symbol)
 	}
-	return d.market
+	return d.Market
 }
 
 // id is the instrument of a symbol, the frame's if it is nil.
@@ -233,31 +206,21 @@ func (d *decoder) data(out *source.Out) error {
 func (d *decoder) list(out *source.Out, one func(*decoder, *source.Out) error) error {
 	c := &d.c
 	if c.Kind() == jsonscan.KindObject {
-		return d.one(out, one)
+		return source.EachOrOne(c, d, out, one)
 	}
 	c.Array()
 	for c.Elem() {
-		if err := d.one(out, one); err != nil {
+		err := error(nil)
+		if c.Kind() == jsonscan.KindArray {
+			err = d.tradeV1(out)
+		} else {
+			err = source.EachOrOne(c, d, out, one)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return c.Err()
-}
-
-func (d *decoder) one(out *source.Out, one func(*decoder, *source.Out) error) error {
-	c := &d.c
-	if c.Kind() == jsonscan.KindArray {
-		return d.tradeV1(out)
-	}
-	depth := c.Depth()
-	c.Object()
-	if err := one(d, out); err != nil {
-		return err
-	}
-	if c.Depth() != depth && c.Err() == nil {
-		return fmt.Errorf("at byte %d: an object that ends early", c.Offset())
-	}
-	return nil
 }
 
 // trade decodes a trade, with the members of API v2 and v3.
@@ -309,12 +272,11 @@ func side(s []byte) market.Side {
 // book decodes a snapshot or changes, with the members of all versions.
 func (d *decoder) book(out *source.Out) error {
 	c, m := &d.c, &d.m
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b := source.NewBook(market.KindBookSnapshot)
 	sides, chained := d.levels(&b.Header, &b)
 	if sides != 3 || m.symbol == nil {
 		return source.Lacks(c, "a book", "instId, asks or bids")
 	}
-	b.Kind = market.KindBookSnapshot
 	restarted := false
 	switch {
 	case string(m.channel) == feedBooks:
@@ -392,12 +354,7 @@ func (d *decoder) bbo(out *source.Out) error {
 	if sides, _ := d.levels(&t.Header, &b); sides != 3 || d.m.symbol == nil {
 		return source.Lacks(&d.c, "a best bid and offer", "instId, asks or bids")
 	}
-	if len(d.bids) > 0 {
-		t.BidPrice, t.BidAmount = d.bids[0].Price, d.bids[0].Amount
-	}
-	if len(d.asks) > 0 {
-		t.AskPrice, t.AskAmount = d.asks[0].Price, d.asks[0].Amount
-	}
+	source.Best(&t, d.bids, d.asks)
 	t.PrevSeq, t.Instrument = market.None, d.id(nil, out)
 	out.BBO(&t)
 	return nil
@@ -411,11 +368,11 @@ func (d *decoder) candles(out *source.Out) error {
 	for c.Elem() {
 		var v [7]market.Decimal
 		n := source.Decimals(c, v[:])
-		ms, ok := v[0].Rescale(0)
-		if n < 6 || !ok {
+		if n < 6 {
 			return source.Lacks(c, "a candle", "time, prices or volume")
 		}
-		if err := d.candle(&market.Candle{Open: v[1], High: v[2], Low: v[3], Close: v[4], Volume: v[5], QuoteVolume: v[6]}, ms, out); err != nil {
+		t := market.Candle{OpenTs: source.MillisOf(v[0]), Open: v[1], High: v[2], Low: v[3], Close: v[4], Volume: v[5], QuoteVolume: v[6]}
+		if err := d.candle(&t, out); err != nil {
 			return err
 		}
 	}
@@ -425,12 +382,11 @@ func (d *decoder) candles(out *source.Out) error {
 // kline decodes a candle of API v3.
 func (d *decoder) kline(out *source.Out) error {
 	c := &d.c
-	var t market.Candle
-	var ms int64
+	t := market.Candle{OpenTs: market.None}
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "start":
-			ms = c.Int64()
+			t.OpenTs = source.MillisOrNone(c)
 		case "open":
 			t.Open = source.Decimal(c)
 		case "high":
@@ -445,52 +401,44 @@ func (d *decoder) kline(out *source.Out) error {
 			t.QuoteVolume = source.DecimalOrNull(c)
 		}
 	}
-	return d.candle(&t, ms, out)
+	return d.candle(&t, out)
 }
 
 // hongKong is ahead of UTC by so much: the venue's days begin there.
 const hongKong = 8 * time.Hour
 
-// candle emits one that begins at ms.
-func (d *decoder) candle(t *market.Candle, ms int64, out *source.Out) error {
+// candle emits one of the length that the message names.
+func (d *decoder) candle(t *market.Candle, out *source.Out) error {
 	m := &d.m
-	name, long, utc := length(m.interval)
+	i, utc := length(m.interval)
 	switch {
-	case ms <= 0 || ms > maxMillis || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() || t.Volume.IsNull() || m.symbol == nil:
+	case t.OpenTs == market.None || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() || t.Volume.IsNull() || m.symbol == nil:
 		return source.Lacks(&d.c, "a candle", "time, prices, volume or instId")
-	case name == "":
+	case i == nil:
 		return fmt.Errorf("at byte %d: candles of the unknown length %.20q", d.c.Offset(), m.interval)
 	}
 	t.Header = source.Header(market.ChannelCandles)
-	t.OpenTs, t.Trades, t.Ts, t.Origin = ms*1_000_000, market.None, m.ts, m.origin
-	t.CloseTs = t.OpenTs + int64(long)
-	if long == 0 {
-		day := hongKong
-		if utc {
-			day = 0
-		}
-		t.CloseTs = time.Unix(0, t.OpenTs).UTC().Add(day).AddDate(0, 1, 0).Add(-day).UnixNano()
+	t.Trades, t.Ts, t.Origin, t.Instrument = market.None, m.ts, m.origin, d.id(nil, out)
+	if i.Put(t, hongKong); utc {
+		i.Put(t, 0)
 	}
-	t.Interval = append(d.text[:0], name...)
-	d.text, t.Instrument = t.Interval, d.id(nil, out)
 	out.Candle(t)
 	return nil
 }
 
-// length names a candle's length by the venue's name of it: 1H, 1Dutc, and in
+// length is a candle's by the venue's name of it: 1H, 1Dutc, and in
 // requests of spot's 1min, 1h, 1day, 1week.
-func length(native []byte) (name string, long time.Duration, utc bool) {
+func length(native []byte) (i *source.Interval, utc bool) {
 	short, utc := bytes.CutSuffix(native, []byte("utc"))
 	for _, end := range [...]string{"in", "ay", "eek"} {
 		short = bytes.TrimSuffix(short, []byte(end))
 	}
 	for i := range intervals {
-		l := &intervals[i]
-		if string(short) == l.name || string(short) == strings.TrimSuffix(l.native, "utc") {
-			return l.name, l.length, utc
+		if l := &intervals[i]; string(short) == l.Name || string(short) == strings.TrimSuffix(l.Native, "utc") {
+			return l, utc
 		}
 	}
-	return "", 0, false
+	return nil, false
 }
 
 // liquidation decodes one of a product, whose side is the position's: what closes
@@ -576,9 +524,7 @@ func (d *decoder) event(out *source.Out) error {
 		return fmt.Errorf("unknown event %.40q", event)
 	case unsubscribe:
 		if m.symbol != nil && bytes.HasPrefix(m.channel, []byte("books")) && string(m.channel) != feedOne {
-			b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-			b.Kind, b.Flags, b.Instrument = market.KindBookDelta, market.FlagEnd, d.id(nil, out)
-			out.Book(&b)
+			out.EndBook(d.id(nil, out))
 		}
 		out.Subscribed(t)
 	case string(event) == "subscribe":

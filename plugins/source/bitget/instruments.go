@@ -127,9 +127,9 @@ func (d *decoder) listing(out *source.Out) error {
 		case "sizeMultiplier":
 			r.LotSize = source.DecimalOrNull(c)
 		case "deliveryTime":
-			r.Expiry = d.millisOrNone()
+			r.Expiry = source.MillisOrNone(c)
 		case "status", "symbolStatus":
-			r.Status = status(c.Str())
+			r.Status = statuses[string(c.Str())]
 		}
 	}
 	if symbol == nil || len(r.Base) == 0 || len(r.Quote) == 0 {
@@ -144,10 +144,7 @@ func (d *decoder) listing(out *source.Out) error {
 	if m == market.MarketSpot { // the catalogue knows where the base ends
 		n.Base, n.Quote = strings.ToUpper(string(r.Base)), strings.ToUpper(string(r.Quote))
 	} else {
-		r.Quote, r.Settle = []byte(n.Quote), []byte(n.Quote)
-		if n.Settle != "" {
-			r.Settle = r.Base
-		}
+		r.Quote = []byte(n.Quote)
 	}
 	if r.TickSize = places(price); !step.IsNull() {
 		r.TickSize, _ = r.TickSize.Mul(step)
@@ -155,9 +152,7 @@ func (d *decoder) listing(out *source.Out) error {
 	if r.LotSize.IsNull() {
 		r.LotSize = places(amount)
 	}
-	r.Header.Instrument = out.SymbolIn(m, symbol)
-	r.Instrument = []byte(n.String())
-	out.Instrument(&r)
+	out.Listing(&r, m, symbol, n)
 	return nil
 }
 
@@ -170,16 +165,9 @@ func places(n market.Decimal) market.Decimal {
 	return market.NewDecimal(1, uint8(v))
 }
 
-func status(s []byte) market.Status {
-	switch string(s) {
-	case "online", "normal":
-		return market.StatusTrading
-	case "halt", "maintain", "limit_open", "restrictedAPI":
-		return market.StatusHalted
-	case "listed", "gray":
-		return market.StatusPreOpen
-	case "offline", "off":
-		return market.StatusDelisted
-	}
-	return market.StatusUnknown
+var statuses = map[string]market.Status{
+	"online": market.StatusTrading, "normal": market.StatusTrading,
+	"halt": market.StatusHalted, "maintain": market.StatusHalted, "limit_open": market.StatusHalted, "restrictedAPI": market.StatusHalted,
+	"listed": market.StatusPreOpen, "gray": market.StatusPreOpen,
+	"offline": market.StatusDelisted, "off": market.StatusDelisted,
 }

@@ -55,7 +55,7 @@ func (d *decoder) tickerV1(key []byte, t *market.Ticker, s *state) {
 	case "capitalRate":
 		s.rate = source.DecimalOrNull(c)
 	case "nextSettleTime":
-		s.next = d.millisOrNone()
+		s.next = source.MillisOrNone(c)
 	case "holding":
 		s.interest = source.DecimalOrNull(c)
 	default:

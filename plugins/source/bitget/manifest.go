@@ -90,14 +90,7 @@ func endpoint(class, url string) source.Endpoint {
 
 // intervals are the candles that can be subscribed, by the venue's name. Those
 // from 6 hours on exist by Hong Kong's day and by UTC's; UTC's are taken.
-var intervals = []struct {
-	name, native string
-	length       time.Duration // 0: a month
-}{
-	{"1m", "1m", time.Minute}, {"5m", "5m", 5 * time.Minute}, {"15m", "15m", 15 * time.Minute}, {"30m", "30m", 30 * time.Minute},
-	{"1h", "1H", time.Hour}, {"4h", "4H", 4 * time.Hour}, {"6h", "6Hutc", 6 * time.Hour}, {"12h", "12Hutc", 12 * time.Hour},
-	{"1d", "1Dutc", 24 * time.Hour}, {"3d", "3Dutc", 72 * time.Hour}, {"1w", "1Wutc", 168 * time.Hour}, {"1M", "1Mutc", 0},
-}
+var intervals = source.NewIntervals("1m 5m 15m 30m 1h=1H 4h=4H 6h=6Hutc 12h=12Hutc 1d=1Dutc 3d=3Dutc 1w=1Wutc 1M=1Mutc")
 
 // Feeds of the book channel. Those of 5 and 15 levels are whole each time; one
 // of a single level is the best bid and offer.
@@ -109,17 +102,12 @@ const (
 	feedFifty   = "books50" // of API v3
 )
 
-func stream(c market.Channel, ms []market.Market, k market.Kind) source.ChannelSpec {
-	return source.ChannelSpec{Channel: c, Markets: ms, Kinds: []market.Kind{k}, Transport: source.Stream}
-}
-
 func channels() []source.ChannelSpec {
 	// Ids of trades rise, but aren't consecutive: what is missing can't be told.
-	trades := stream(market.ChannelTrades, everywhere, market.KindTrade)
+	trades := source.StreamOf(market.ChannelTrades, everywhere, market.KindTrade)
 	trades.History = &source.History{By: source.HistoryTime, Backward: true}
 
-	book := stream(market.ChannelBook, everywhere, market.KindBookDelta)
-	book.Kinds = []market.Kind{market.KindBookSnapshot, market.KindBookDelta}
+	book := source.StreamOf(market.ChannelBook, everywhere, market.KindBookSnapshot, market.KindBookDelta)
 	book.Attributes = schema.Attributes{{Name: "feed", Type: schema.String, Default: feedBooks, Allowed: []string{feedBooks, feedFive, feedFifteen},
 		Doc: "the venue's feed: books (up to 500 levels, changes each 150 ms), books5 (5 levels, whole, each 150 ms), books15 (15 levels, whole, each 150 ms)"}}
 	book.Book = &source.BookRule{
@@ -130,34 +118,27 @@ func channels() []source.ChannelSpec {
 		Snapshot: source.SnapshotInBand, Recovery: source.RecoverResubscribe,
 	}
 
-	names := make([]string, len(intervals))
-	for i := range intervals {
-		names[i] = intervals[i].name
-	}
-	candles := stream(market.ChannelCandles, everywhere, market.KindCandle)
-	candles.Attributes = schema.Attributes{{Name: "intervals", Type: schema.Strings, Default: []string{"1m"}, Allowed: names,
-		Doc: "lengths of the candles; those from 6h on begin by UTC"}}
+	candles := source.StreamOf(market.ChannelCandles, everywhere, market.KindCandle)
+	candles.Attributes = schema.Attributes{intervals.Attribute("lengths of the candles; those from 6h on begin by UTC")}
 
-	liquidations := stream(market.ChannelLiquidations, contracts, market.KindLiquidation)
+	liquidations := source.StreamOf(market.ChannelLiquidations, contracts, market.KindLiquidation)
 	liquidations.Class, liquidations.PerMarket = classUnified, true
 	liquidations.Lossy = "of the liquidations of a contract within a second at most the largest long and the largest short one are sent"
 
-	ratio := stream(market.ChannelLongShortRatio, contracts[:1], market.KindLongShortRatio)
-	ratio.Transport, ratio.PollEvery, ratio.Weight = source.Poll, 5*time.Minute, 2*weightRatio
-	instruments := stream(market.ChannelInstruments, everywhere, market.KindInstrument)
-	instruments.Transport, instruments.PollEvery, instruments.PerMarket, instruments.Weight = source.Poll, time.Hour, true, 1
+	ratio := source.PollOf(market.ChannelLongShortRatio, contracts[:1], 5*time.Minute, market.KindLongShortRatio)
+	ratio.Weight = 2 * weightRatio
 
 	// One stream carries tickers and what follows them. It is sent when one of
 	// them changes, which on contracts an index does even if nobody trades.
 	of := func(c market.Channel, k market.Kind) source.ChannelSpec {
-		s := stream(c, contracts, k)
+		s := source.StreamOf(c, contracts, k)
 		s.StaleAfter = time.Minute
 		return s
 	}
-	return []source.ChannelSpec{trades, book, stream(market.ChannelBBO, everywhere, market.KindBBO), candles,
-		stream(market.ChannelTicker, everywhere, market.KindTicker), of(market.ChannelFunding, market.KindFunding),
+	return []source.ChannelSpec{trades, book, source.StreamOf(market.ChannelBBO, everywhere, market.KindBBO), candles,
+		source.StreamOf(market.ChannelTicker, everywhere, market.KindTicker), of(market.ChannelFunding, market.KindFunding),
 		of(market.ChannelMarkPrice, market.KindMarkPrice), of(market.ChannelIndexPrice, market.KindIndexPrice),
-		of(market.ChannelOpenInterest, market.KindOpenInterest), liquidations, ratio, instruments}
+		of(market.ChannelOpenInterest, market.KindOpenInterest), liquidations, ratio, source.CatalogueOf(everywhere)}
 }
 
 // Weights of requests whose paths have lower limits than 20 a second.

@@ -113,9 +113,9 @@ func TestProducts(t *testing.T) {
 		symbol, product string
 	}{{market.MarketSpot, "BTCUSDC", "SPOT"}, {market.MarketLinear, "BTCUSDT", "USDT-FUTURES"}, {market.MarketLinear, "PERPUSDT", "USDT-FUTURES"},
 		{market.MarketLinear, "BTCPERP", "USDC-FUTURES"}, {market.MarketInverse, "BTCUSD_261225", "COIN-FUTURES"}} {
-		frames, err := New().Frames(source.FrameRequest{Market: c.m, Subscriptions: []source.Subscription{{Channel: market.ChannelTrades, Symbol: c.symbol}}})
-		if err != nil || !strings.Contains(frames[0].Data, `"`+c.product+`"`) {
-			t.Errorf("%s on %s: %v, %v, want %s", c.symbol, c.m, frames, err, c.product)
+		frames := oracle.Render(t, New(), source.FrameRequest{Market: c.m, Subscriptions: []source.Subscription{{Channel: market.ChannelTrades, Symbol: c.symbol}}})
+		if !strings.Contains(frames[0].Data, `"`+c.product+`"`) {
+			t.Errorf("%s on %s: %v, want %s", c.symbol, c.m, frames, c.product)
 		}
 	}
 }

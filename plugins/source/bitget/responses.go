@@ -3,54 +3,32 @@ package bitget
 import (
 	"bytes"
 	"fmt"
-	"net/url"
 
 	"github.com/marketprism/marketprism/sdk/jsonscan"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
+var envelope = source.Envelope{Code: "code", OK: "00000", Reason: "msg", Time: "requestTime", Data: "data"}
+
 // response decodes {"code":"00000","msg":"success","requestTime":…,"data":…} by
 // the path of its request.
 func (d *decoder) response(in *source.Input, out *source.Out) error {
 	c, m := &d.c, &d.m
-	var code, reason []byte
-	var data jsonscan.Mark
-	have, now := false, int64(0)
-	c.Object()
-	for c.Key() {
-		switch string(c.KeyBytes()) {
-		case "code":
-			code = c.NumOrStr()
-		case "msg":
-			reason = c.Str()
-		case "requestTime":
-			now = source.Millis(c)
-		case "data":
-			data, have = c.Mark(), true
-		}
-	}
-	err := c.End()
-	switch {
-	case in.Status != 200 || err == nil && string(code) != "00000":
-		return fmt.Errorf("status %d, code %.20s: %.200s", in.Status, code, reason)
-	case err != nil:
+	now, err := envelope.Open(c, in)
+	if err != nil {
 		return err
-	case !have:
-		return fmt.Errorf("no data")
 	}
-	path, query, _ := bytes.Cut(in.URL, []byte("?"))
-	asked, _ := url.ParseQuery(string(query))
+	name, asked := in.Asked()
 	*m = message{product: bytes.ToUpper([]byte(asked.Get("productType") + asked.Get("category"))), ts: now, origin: market.OriginBackfill}
 	if s := asked.Get("symbol"); s != "" {
 		m.symbol = []byte(s)
 	}
-	if bytes.Contains(path, []byte("/spot/")) {
+	if bytes.Contains(in.URL, []byte("/spot/")) {
 		m.market = market.MarketSpot
 	}
-	c.Seek(data)
 	one := (*decoder).listing
-	switch name := string(path[bytes.LastIndexByte(path, '/')+1:]); name {
+	switch name {
 	case "symbols", "products", "contracts":
 	case "fills", "fills-history":
 		one = (*decoder).trade

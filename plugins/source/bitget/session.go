@@ -1,6 +1,7 @@
 package bitget
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"strings"
@@ -11,11 +12,7 @@ import (
 
 // Session dials and subscribes.
 func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
-	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
-	if err != nil {
-		return source.Script{}, err
-	}
-	return source.Script{Steps: []source.Step{{Dial: &source.Dial{URL: r.Endpoint}}, {Subscribe: subscribe}}}, nil
+	return source.DialAndSubscribe(p, r)
 }
 
 // arg names a stream. The venue repeats it in its answer, which has no id: it is
@@ -32,46 +29,16 @@ func (a arg) token(unsubscribe bool) string {
 }
 
 // Frames renders one request for each stream, for the venue answers each by
-// itself. Channels that share a stream name it once, and give it up together.
+// itself.
 func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
-	op := "subscribe"
-	if r.Unsubscribe {
-		op = "unsubscribe"
-	}
-	live := map[arg]bool{}
-	for _, sub := range r.Live {
-		args, err := arguments(r.Market, sub)
-		if err != nil {
-			return nil, err
+	op := r.Op("subscribe", "unsubscribe")
+	return source.FrameEach(r, arguments, func(a arg) source.Frame {
+		text := fmt.Sprintf(`{"op":"%s","args":[{"instType":"%s","channel":"%s","instId":"%s"}]}`, op, a.product, a.channel, a.symbol)
+		if a.symbol == "" {
+			text = fmt.Sprintf(`{"op":"%s","args":[{"instType":"%s","topic":"%s"}]}`, op, a.product, a.channel)
 		}
-		for _, a := range args {
-			live[a] = true
-		}
-	}
-	var frames []source.Frame
-	at := map[arg]int{}
-	for i, sub := range r.Subscriptions {
-		args, err := arguments(r.Market, sub)
-		if err != nil {
-			return nil, err
-		}
-		for _, a := range args {
-			if j, ok := at[a]; ok {
-				frames[j].Subs = append(frames[j].Subs, i)
-				continue
-			}
-			if live[a] { // goes on for another
-				continue
-			}
-			at[a] = len(frames)
-			text := fmt.Sprintf(`{"op":"%s","args":[{"instType":"%s","channel":"%s","instId":"%s"}]}`, op, a.product, a.channel, a.symbol)
-			if a.symbol == "" {
-				text = fmt.Sprintf(`{"op":"%s","args":[{"instType":"%s","topic":"%s"}]}`, op, a.product, a.channel)
-			}
-			frames = append(frames, source.Frame{Data: text, Token: a.token(r.Unsubscribe), Subs: []int{i}})
-		}
-	}
-	return frames, nil
+		return source.Frame{Data: text, Token: a.token(r.Unsubscribe)}
+	})
 }
 
 // arguments are the streams of a subscription.
@@ -84,10 +51,7 @@ func arguments(m market.Market, sub source.Subscription) ([]arg, error) {
 	case market.ChannelTrades:
 		return one("trade")
 	case market.ChannelBook:
-		if feed := sub.Config.String("feed"); feed != "" {
-			return one(feed)
-		}
-		return one(feedBooks)
+		return one(cmp.Or(sub.Config.String("feed"), feedBooks))
 	case market.ChannelBBO:
 		return one(feedOne)
 	case market.ChannelTicker, market.ChannelFunding, market.ChannelMarkPrice, market.ChannelIndexPrice, market.ChannelOpenInterest:
@@ -99,24 +63,7 @@ func arguments(m market.Market, sub source.Subscription) ([]arg, error) {
 		}
 		return all, nil
 	case market.ChannelCandles:
-		names := sub.Config.Strings("intervals")
-		if len(names) == 0 {
-			names = []string{"1m"}
-		}
-		var all []arg
-		for _, name := range names {
-			native := ""
-			for _, i := range intervals {
-				if i.name == name {
-					native = i.native
-				}
-			}
-			if native == "" {
-				return nil, fmt.Errorf("bitget: no candles of %q", name)
-			}
-			all = append(all, arg{product(m, sub.Symbol), "candle" + native, sub.Symbol})
-		}
-		return all, nil
+		return source.CandleTopics(intervals, sub, func(i *source.Interval) arg { return arg{product(m, sub.Symbol), "candle" + i.Native, sub.Symbol} })
 	}
 	return nil, fmt.Errorf("bitget: channel %s of %s is no stream", sub.Channel, sub.Symbol)
 }
@@ -143,13 +90,9 @@ func product(m market.Market, symbol string) string {
 
 // Requests renders catalogues, ratios, and the trades of a span of time.
 func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
-	base := r.Base
-	if base == "" {
-		base = p.manifest.Markets[0].HTTP[0]
-	}
-	base += "/api/v2/"
+	base := cmp.Or(r.Base, p.manifest.Markets[0].HTTP[0]) + "/api/v2/"
 	var all []source.Request
-	if r.Purpose == source.PurposeInstruments || r.Purpose == source.PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments {
+	if r.Catalogue() {
 		if r.Market == market.MarketSpot {
 			return []source.Request{{URL: base + "spot/public/symbols", Weight: 1}}, nil
 		}

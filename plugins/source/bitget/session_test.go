@@ -100,25 +100,17 @@ func TestAnswers(t *testing.T) {
 		Subscriptions: []source.Subscription{sub(market.ChannelBook, "BTCUSD"), sub(market.ChannelTrades, "NOPEUSD")}}, 2)
 	w := oracle.Dial(t, New(), market.MarketInverse, steps[0].Dial.URL)
 	book, nope := steps[1].Subscribe[0], steps[1].Subscribe[1]
-	w.Send(t, nope.Data)
-	w.UntilSignal(t, "the refusal of a symbol that there isn't", source.SignalRejected, nope.Token+"\x0030001")
-	w.Send(t, book.Data)
-	w.UntilSignal(t, "the acknowledgement", source.SignalSubscribed, book.Token)
+	w.Refused(t, nope, "30001")
+	w.Acknowledged(t, book)
 	w.UntilRecords(t, market.KindBookSnapshot, market.KindBookDelta)
-	frames, err := New().Frames(source.FrameRequest{Market: market.MarketInverse, Unsubscribe: true, Subscriptions: []source.Subscription{sub(market.ChannelBook, "BTCUSD")}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.Send(t, frames[0].Data)
-	w.UntilSignal(t, "the acknowledgement of the end", source.SignalSubscribed, frames[0].Token)
+	end := oracle.Render(t, New(), source.FrameRequest{Market: market.MarketInverse, Unsubscribe: true, Subscriptions: []source.Subscription{sub(market.ChannelBook, "BTCUSD")}})
+	w.Acknowledged(t, end[0])
 
 	steps = oracle.Session(t, New(), source.SessionRequest{Market: market.MarketInverse, Class: classUnified, Endpoint: e.URL() + "/v3/ws/public",
 		Subscriptions: []source.Subscription{sub(market.ChannelLiquidations, "")}}, 2)
 	w = oracle.Dial(t, New(), market.MarketInverse, steps[0].Dial.URL)
 	unknown := source.Frame{Data: `{"op":"subscribe","args":[{"instType":"spot","topic":"liquidation"}]}`, Token: "liquidation|spot|"}
-	w.Send(t, unknown.Data)
-	w.UntilSignal(t, "the refusal, which names no stream but in its text", source.SignalRejected, unknown.Token+"\x0030001")
-	w.Send(t, steps[1].Subscribe[0].Data)
-	w.UntilSignal(t, "the acknowledgement", source.SignalSubscribed, steps[1].Subscribe[0].Token)
+	w.Refused(t, unknown, "30001") // it names no stream but in its text
+	w.Acknowledged(t, steps[1].Subscribe[0])
 	w.UntilRecords(t, market.KindLiquidation)
 }

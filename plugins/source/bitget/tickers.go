@@ -1,23 +1,9 @@
 package bitget
 
 import (
-	"strconv"
-
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
-
-// maxMillis is the last millisecond whose nanoseconds can be told.
-const maxMillis = 1<<63/1_000_000 - 1
-
-// millisOrNone reads a time that may be "".
-func (d *decoder) millisOrNone() int64 {
-	ms := source.DecimalOrNull(&d.c)
-	if v, ok := ms.Rescale(0); ok && !ms.IsNull() && v > 0 && v <= maxMillis {
-		return v * 1_000_000
-	}
-	return market.None
-}
 
 // state is what a ticker of a contract says beside the ticker.
 type state struct {
@@ -65,7 +51,7 @@ func (d *decoder) ticker(out *source.Out) error {
 		case "fundingRate":
 			s.rate = source.DecimalOrNull(c)
 		case "nextFundingTime", "nextUpdate":
-			s.next = d.millisOrNone()
+			s.next = source.MillisOrNone(c)
 		case "fundingRateInterval":
 			s.hours = source.DecimalOrNull(c)
 		case "fundingTime": // of a rate that was paid
@@ -90,32 +76,12 @@ func (d *decoder) ticker(out *source.Out) error {
 // states emits the channels of a ticker.
 func (d *decoder) states(t *market.Ticker, s *state, out *source.Out) {
 	head := t.Header
-	if d.use[market.ChannelTicker] && !t.Last.IsNull() {
+	if d.Uses(market.ChannelTicker) && !t.Last.IsNull() {
 		out.Ticker(t)
 	}
-	for _, p := range [...]struct {
-		price market.Decimal
-		kind  market.Kind
-		ch    market.Channel
-	}{{s.mark, market.KindMarkPrice, market.ChannelMarkPrice}, {s.index, market.KindIndexPrice, market.ChannelIndexPrice}} {
-		if d.use[p.ch] && !p.price.IsNull() {
-			r := market.Price{Header: head, Price: p.price}
-			r.Kind, r.Channel = p.kind, p.ch
-			out.Price(&r)
-		}
-	}
-	if d.use[market.ChannelFunding] && !s.rate.IsNull() {
-		r := market.Funding{Header: head, Rate: s.rate, NextTs: s.next}
-		if n, ok := s.hours.Rescale(0); ok && n > 0 && n < 100 {
-			d.text = append(strconv.AppendInt(d.text[:0], n, 10), 'h')
-			r.Interval = d.text
-		}
-		r.Channel = market.ChannelFunding
-		out.Funding(&r)
-	}
-	if d.use[market.ChannelOpenInterest] && !s.interest.IsNull() {
-		r := market.OpenInterest{Header: head, Amount: s.interest}
-		r.Channel = market.ChannelOpenInterest
-		out.OpenInterest(&r)
-	}
+	d.MarkPrice(out, head, s.mark)
+	d.IndexPrice(out, head, s.index)
+	hours, _ := s.hours.Rescale(0)
+	d.Funding(out, head, market.Funding{Rate: s.rate, NextTs: s.next, Interval: source.Hours(hours)})
+	d.OpenInterest(out, head, s.interest, market.Decimal{})
 }

@@ -117,8 +117,7 @@ func bestFirst(ls []market.Level, dir int) {
 // ten decodes a book of ten levels, whole whatever the action is.
 func (d *decoder) ten(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: d.m.depth, FirstSeq: market.None, Checksum: market.None}
-	b.Kind = market.KindBookSnapshot
+	b := source.NewBook(market.KindBookSnapshot)
 	d.bids, d.asks = d.bids[:0], d.asks[:0]
 	var symbol []byte
 	for c.Key() {
@@ -138,7 +137,7 @@ func (d *decoder) ten(out *source.Out) error {
 	if symbol == nil {
 		return source.Lacks(c, "a book", "symbol")
 	}
-	b.Bids, b.Asks, b.Instrument = d.bids, d.asks, d.id(symbol, out)
+	b.Depth, b.Bids, b.Asks, b.Instrument = d.m.depth, d.bids, d.asks, d.id(symbol, out)
 	out.Book(&b)
 	return nil
 }

@@ -12,9 +12,8 @@ import (
 // decoder remembers what table instrument has said of each symbol on each
 // connection, and in which steps the ids of old books count.
 type decoder struct {
-	c      jsonscan.Cursor
-	market market.Market
-	use    [32]bool // channels that are in use: one table carries several
+	c jsonscan.Cursor
+	source.Feed
 
 	markets map[string]market.Market // by symbol
 	conns   []connection
@@ -118,18 +117,9 @@ func actionOf(name []byte) action {
 	return actionNone
 }
 
-// maxCatalogue bounds a response.
-const maxCatalogue = 64 << 20
-
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{market: s.Market, markets: map[string]market.Market{}}
-	d.c.MaxBytes = maxCatalogue
-	for i := range d.use {
-		_, ok := s.Channels[market.Channel(i)]
-		d.use[i] = ok || s.Channels == nil
-	}
-	return d, nil
+	return &decoder{Feed: s.Feed(), c: source.NewCursor(), markets: map[string]market.Market{}}, nil
 }
 
 // Decode handles a frame or a response.
@@ -141,18 +131,14 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 			return nil
 		}
 		d.m = message{conn: in.Conn, depth: market.None}
-		if err := d.frame(in.Data, out); err != nil {
-			return fmt.Errorf("bitmex: frame: %w", err)
-		}
+		return in.Fail("bitmex", d.frame(in.Data, out))
 	case source.InputHTTP:
 		d.c.Reset(in.Data)
-		if err := d.response(in, out); err != nil {
-			return fmt.Errorf("bitmex: response to %s: %w", in.URL, err)
-		}
+		return in.Fail("bitmex", d.response(in, out))
 	case source.InputOpen, source.InputClose:
 		d.forget(in.Conn)
 	case source.InputBinary:
-		return fmt.Errorf("bitmex: a binary frame of %d bytes where the venue sends text", len(in.Data))
+		return in.Binary("bitmex")
 	}
 	return nil
 }
@@ -165,8 +151,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	c.Reset(frame)
 	c.Object()
 	var name []byte
-	var data jsonscan.Mark
-	waiting, done := false, false
+	var body source.Body
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "table":
@@ -182,14 +167,11 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 				}
 			}
 		case "data":
-			if m.table == tableNone || m.action == actionNone {
-				data, waiting = c.Mark(), true
-				continue
+			if body.Due(c, m.table != tableNone && m.action != actionNone) {
+				if err := d.data(out); err != nil {
+					return err
+				}
 			}
-			if err := d.data(out); err != nil {
-				return err
-			}
-			done = true
 		case "success", "error", "info", "status":
 			c.Reset(frame)
 			return d.event(out)
@@ -197,18 +179,14 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 			c.Skip()
 		}
 	}
-	if err := c.End(); err != nil {
+	known := m.table != tableNone && m.action != actionNone
+	if err := body.End(c, known, func() error { return d.data(out) }); err != nil {
 		return err
 	}
 	switch {
-	case m.table == tableNone || m.action == actionNone:
+	case !known:
 		return fmt.Errorf("unknown table %.40q or action", name)
-	case waiting:
-		c.Seek(data)
-		if err := d.data(out); err != nil {
-			return err
-		}
-	case !done:
+	case !body.Done:
 		return fmt.Errorf("table %.40q without data", name)
 	}
 	if m.table == isBook && m.action == whole && m.book == nil && m.books == 0 && m.symbol != nil {
@@ -226,41 +204,24 @@ func (d *decoder) data(out *source.Out) error {
 	}
 	switch m.table {
 	case isTrades:
-		return d.rows(out, (*decoder).trade)
+		return source.Each(&d.c, d, out, (*decoder).trade)
 	case isBook:
-		return d.rows(out, (*decoder).level)
+		return source.Each(&d.c, d, out, (*decoder).level)
 	case isBookTen:
-		return d.rows(out, (*decoder).ten)
+		return source.Each(&d.c, d, out, (*decoder).ten)
 	case isQuotes:
-		return d.rows(out, (*decoder).quote)
+		return source.Each(&d.c, d, out, (*decoder).quote)
 	case isCandles:
-		return d.rows(out, (*decoder).candle)
+		return source.Each(&d.c, d, out, (*decoder).candle)
 	case isInstruments:
-		return d.rows(out, (*decoder).instrument)
+		return source.Each(&d.c, d, out, (*decoder).instrument)
 	case isFunding:
-		return d.rows(out, (*decoder).funding)
+		return source.Each(&d.c, d, out, (*decoder).funding)
 	case isLiquidations:
-		return d.rows(out, (*decoder).liquidation)
+		return source.Each(&d.c, d, out, (*decoder).liquidation)
 	}
 	d.c.Skip()
 	return d.c.Err()
-}
-
-// rows decodes each row.
-func (d *decoder) rows(out *source.Out, one func(*decoder, *source.Out) error) error {
-	c := &d.c
-	c.Array()
-	for c.Elem() {
-		depth := c.Depth()
-		c.Object()
-		if err := one(d, out); err != nil {
-			return err
-		}
-		if c.Depth() != depth && c.Err() == nil {
-			return fmt.Errorf("at byte %d: a row that ends early", c.Offset())
-		}
-	}
-	return c.Err()
 }
 
 // id is the instrument of a symbol.
@@ -372,7 +333,7 @@ func (d *decoder) quote(out *source.Out) error {
 func (d *decoder) candle(out *source.Out) error {
 	c := &d.c
 	t := market.Candle{Header: source.Header(market.ChannelCandles), Trades: market.None}
-	t.Flags, t.Interval = market.FlagClosed, d.m.interval
+	t.Flags = market.FlagClosed
 	var symbol []byte
 	for c.Key() {
 		switch string(c.KeyBytes()) {
@@ -398,14 +359,15 @@ func (d *decoder) candle(out *source.Out) error {
 			c.Skip()
 		}
 	}
-	long := length(d.m.interval)
-	if symbol == nil || t.Ts == 0 || long == 0 {
+	i := intervals.Native(d.m.interval)
+	if symbol == nil || t.Ts == 0 || i == nil {
 		return source.Lacks(c, "a candle", "symbol, timestamp or a known length")
 	}
 	if t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() {
 		return c.Err()
 	}
-	t.OpenTs, t.CloseTs = t.Ts-int64(long), t.Ts
+	t.OpenTs = t.Ts - int64(i.Length)
+	i.Put(&t, 0)
 	t.Origin, t.Instrument = d.m.origin, d.id(symbol, out)
 	out.Candle(&t)
 	return nil
@@ -423,7 +385,7 @@ func (d *decoder) funding(out *source.Out) error {
 		case "symbol":
 			symbol = c.Str()
 		case "fundingInterval":
-			t.Interval = d.hours(source.Time(c))
+			t.Interval = hours(source.Time(c))
 		case "fundingRate":
 			t.Rate = source.Decimal(c)
 		default:

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/marketprism/marketprism/sdk/jsonscan"
-	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
@@ -67,9 +66,7 @@ func (d *decoder) ended(topic []byte, out *source.Out) {
 	if t := d.m.tableOf(name); !ok || t != isBook && t != isBookTen {
 		return
 	}
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-	b.Kind, b.Flags, b.Instrument = market.KindBookDelta, market.FlagEnd, d.id(symbol, out)
-	out.Book(&b)
+	out.EndBook(d.id(symbol, out))
 }
 
 // refused passes on why a request was, for each of its topics: a list, or one

@@ -182,7 +182,7 @@ func (d *decoder) listing(out *source.Out) error {
 		case "typ":
 			kind = string(c.Str())
 		case "state":
-			r.Status = status(c.Str())
+			r.Status = statuses[string(c.Str())]
 		case "underlying":
 			base = textOrNull(c)
 		case "quoteCurrency":
@@ -209,7 +209,7 @@ func (d *decoder) listing(out *source.Out) error {
 		return source.Lacks(c, "an instrument", "symbol or typ")
 	}
 	m := marketOf(string(symbol))
-	if !slices.Contains(traded, kind) || !d.wants(m) {
+	if !slices.Contains(traded, kind) || !d.Wants(m) {
 		return nil
 	}
 	n := parse(m, string(symbol))
@@ -230,18 +230,8 @@ func (d *decoder) listing(out *source.Out) error {
 	} else if coef, ok := perBase.Rescale(0); ok && coef > 0 { // parts of a coin
 		r.ContractSize = part(coef)
 	}
-	r.Base, r.Quote, r.Instrument = []byte(n.Base), []byte(n.Quote), []byte(n.String())
-	if r.Settle = []byte(n.Settle); n.Settle == "" && m != market.MarketSpot {
-		r.Settle = r.Quote
-	}
-	r.Header.Instrument = out.SymbolIn(m, symbol)
-	out.Instrument(&r)
+	out.Listing(&r, m, symbol, n)
 	return nil
-}
-
-// wants says whether what answers hold of a market belongs to this feed.
-func (d *decoder) wants(m market.Market) bool {
-	return d.market == m || d.market == market.MarketMixed || d.market == market.MarketNone
 }
 
 // part is 1/n, of powers of ten alone.
@@ -263,18 +253,7 @@ func textOrNull(c *jsonscan.Cursor) string {
 	return string(c.Str())
 }
 
-func status(s []byte) market.Status {
-	switch string(s) {
-	case "Open":
-		return market.StatusTrading
-	case "Unlisted":
-		return market.StatusPreOpen
-	case "Closed", "Clearing":
-		return market.StatusHalted
-	case "Settled":
-		return market.StatusExpired
-	case "Delisted":
-		return market.StatusDelisted
-	}
-	return market.StatusUnknown
+var statuses = map[string]market.Status{
+	"Open": market.StatusTrading, "Unlisted": market.StatusPreOpen, "Closed": market.StatusHalted, "Clearing": market.StatusHalted,
+	"Settled": market.StatusExpired, "Delisted": market.StatusDelisted,
 }

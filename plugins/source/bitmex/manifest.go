@@ -71,43 +71,27 @@ const (
 )
 
 // intervals are the candles that the venue makes, all of them tables.
-var intervals = []struct {
-	name   string
-	length time.Duration
-}{{"1m", time.Minute}, {"5m", 5 * time.Minute}, {"1h", time.Hour}, {"1d", 24 * time.Hour}}
-
-func stream(c market.Channel, ms []market.Market, k market.Kind) source.ChannelSpec {
-	return source.ChannelSpec{Channel: c, Markets: ms, Kinds: []market.Kind{k}, Transport: source.Stream}
-}
+var intervals = source.NewIntervals("1m 5m 1h 1d")
 
 func channels() []source.ChannelSpec {
 	// Trades have ids that don't count: what is missing can't be told.
-	trades := stream(market.ChannelTrades, everywhere, market.KindTrade)
+	trades := source.StreamOf(market.ChannelTrades, everywhere, market.KindTrade)
 	trades.History = &source.History{By: source.HistoryTime}
 
-	book := stream(market.ChannelBook, everywhere, market.KindBookDelta)
-	book.Kinds = []market.Kind{market.KindBookSnapshot, market.KindBookDelta}
+	book := source.StreamOf(market.ChannelBook, everywhere, market.KindBookSnapshot, market.KindBookDelta)
 	book.Attributes = schema.Attributes{{Name: "feed", Type: schema.String, Default: feedAll, Allowed: []string{feedAll, feedHundred, feedTwentyFive, feedTen},
 		Doc: "the venue's table: orderBookL2 (all levels), orderBookL2_100 and orderBookL2_25 (the best of each side, at intervals), orderBook10 (10 levels, whole at each change)"}}
 	book.Book = &source.BookRule{Snapshot: source.SnapshotInBand, Recovery: source.RecoverResubscribe} // neither numbers nor checksums
 
-	names := make([]string, len(intervals))
-	for i := range intervals {
-		names[i] = intervals[i].name
-	}
-	candles := stream(market.ChannelCandles, everywhere, market.KindCandle)
-	candles.Attributes = schema.Attributes{{Name: "intervals", Type: schema.Strings, Default: []string{"1m"}, Allowed: names,
-		Doc: "lengths of the candles, each of which is sent when it has ended"}}
-
-	instruments := stream(market.ChannelInstruments, everywhere, market.KindInstrument)
-	instruments.Transport, instruments.PollEvery, instruments.PerMarket, instruments.Weight = source.Poll, time.Hour, true, 1
+	candles := source.StreamOf(market.ChannelCandles, everywhere, market.KindCandle)
+	candles.Attributes = schema.Attributes{intervals.Attribute("lengths of the candles, each of which is sent when it has ended")}
 
 	// Table instrument carries the ticker and what follows it. A contract's index
 	// moves though nobody trades.
-	mark := stream(market.ChannelMarkPrice, contracts, market.KindMarkPrice)
-	index := stream(market.ChannelIndexPrice, contracts, market.KindIndexPrice)
+	mark := source.StreamOf(market.ChannelMarkPrice, contracts, market.KindMarkPrice)
+	index := source.StreamOf(market.ChannelIndexPrice, contracts, market.KindIndexPrice)
 	mark.StaleAfter, index.StaleAfter = time.Minute, time.Minute
-	return []source.ChannelSpec{trades, book, stream(market.ChannelBBO, everywhere, market.KindBBO), stream(market.ChannelTicker, everywhere, market.KindTicker),
-		candles, stream(market.ChannelFunding, contracts, market.KindFunding), mark, index, stream(market.ChannelOpenInterest, contracts, market.KindOpenInterest),
-		stream(market.ChannelLiquidations, contracts, market.KindLiquidation), instruments}
+	return []source.ChannelSpec{trades, book, source.StreamOf(market.ChannelBBO, everywhere, market.KindBBO), source.StreamOf(market.ChannelTicker, everywhere, market.KindTicker),
+		candles, source.StreamOf(market.ChannelFunding, contracts, market.KindFunding), mark, index, source.StreamOf(market.ChannelOpenInterest, contracts, market.KindOpenInterest),
+		source.StreamOf(market.ChannelLiquidations, contracts, market.KindLiquidation), source.CatalogueOf(everywhere)}
 }

@@ -28,7 +28,7 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 		if bytes.Contains(query, []byte("columns=")) {
 			one = (*decoder).statistic
 		}
-		if err := d.rows(out, one); err != nil {
+		if err := source.Each(c, d, out, one); err != nil {
 			return err
 		}
 		return c.End()
@@ -53,16 +53,6 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 	}
 	d.emitBook(out)
 	return c.End()
-}
-
-// length is that of a candle; 0 if there is none of that name.
-func length(name []byte) time.Duration {
-	for i := range intervals {
-		if string(name) == intervals[i].name {
-			return intervals[i].length
-		}
-	}
-	return 0
 }
 
 // day is that of a time, as names have it.

@@ -1,6 +1,7 @@
 package bitmex
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"slices"
@@ -13,52 +14,17 @@ import (
 
 // Session dials and subscribes.
 func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
-	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
-	if err != nil {
-		return source.Script{}, err
-	}
-	return source.Script{Steps: []source.Step{{Dial: &source.Dial{URL: r.Endpoint}}, {Subscribe: subscribe}}}, nil
+	return source.DialAndSubscribe(p, r)
 }
 
 // Frames renders one request for each topic, a table of a symbol: the venue
-// acknowledges each by itself, but refuses a request as a whole. Channels that
-// share a topic name it once, and it isn't given up while another needs it. A
-// topic is its own token, for answers repeat it.
+// acknowledges each by itself, but refuses a request as a whole. A topic is its own
+// token, for answers repeat it.
 func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
-	op, prefix := "subscribe", ""
-	live := map[string]bool{}
-	if r.Unsubscribe {
-		op, prefix = "unsubscribe", givenUp
-	}
-	for _, sub := range r.Live {
-		all, err := topics(r.Market, sub)
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range all {
-			live[t] = true
-		}
-	}
-	var frames []source.Frame
-	at := map[string]int{}
-	for i, sub := range r.Subscriptions {
-		all, err := topics(r.Market, sub)
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range all {
-			if j, ok := at[t]; ok {
-				frames[j].Subs = append(frames[j].Subs, i)
-				continue
-			}
-			if r.Unsubscribe && live[t] {
-				continue
-			}
-			at[t] = len(frames)
-			frames = append(frames, source.Frame{Data: fmt.Sprintf(`{"op":"%s","args":["%s"]}`, op, t), Token: prefix + t, Subs: []int{i}})
-		}
-	}
-	return frames, nil
+	op := r.Op("subscribe", "unsubscribe")
+	return source.FrameEach(r, topics, func(t string) source.Frame {
+		return source.Frame{Data: fmt.Sprintf(`{"op":"%s","args":["%s"]}`, op, t), Token: r.Op("", givenUp) + t}
+	})
 }
 
 // givenUp begins the tokens of requests that give a topic up.
@@ -75,10 +41,7 @@ func topics(m market.Market, sub source.Subscription) ([]string, error) {
 	case c == market.ChannelTrades:
 		return one("trade")
 	case c == market.ChannelBook:
-		if feed := sub.Config.String("feed"); feed != "" {
-			return one(feed)
-		}
-		return one(feedAll)
+		return one(cmp.Or(sub.Config.String("feed"), feedAll))
 	case c == market.ChannelBBO:
 		return one("quote")
 	case c == market.ChannelTicker, contract && (c == market.ChannelFunding || c == market.ChannelMarkPrice || c == market.ChannelIndexPrice || c == market.ChannelOpenInterest):
@@ -86,18 +49,7 @@ func topics(m market.Market, sub source.Subscription) ([]string, error) {
 	case contract && c == market.ChannelLiquidations:
 		return one("liquidation")
 	case c == market.ChannelCandles:
-		names := sub.Config.Strings("intervals")
-		if len(names) == 0 {
-			names = []string{"1m"}
-		}
-		var all []string
-		for _, name := range names {
-			if length([]byte(name)) == 0 {
-				return nil, fmt.Errorf("bitmex: no candles of %q", name)
-			}
-			all = append(all, "tradeBin"+name+":"+sub.Symbol)
-		}
-		return all, nil
+		return source.CandleTopics(intervals, sub, func(i *source.Interval) string { return "tradeBin" + i.Name + ":" + sub.Symbol })
 	}
 	return nil, fmt.Errorf("bitmex: channel %s of %s is no stream", sub.Channel, sub.Symbol)
 }
@@ -105,12 +57,8 @@ func topics(m market.Market, sub source.Subscription) ([]string, error) {
 // Requests renders the catalogue and the statistics, which are of all markets,
 // and the trades of a span of time, of which the venue gives the first 1,000.
 func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
-	base := r.Base
-	if base == "" {
-		base = p.manifest.Markets[0].HTTP[0]
-	}
-	base += "/api/v1/"
-	if r.Purpose == source.PurposeInstruments || r.Purpose == source.PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments {
+	base := cmp.Or(r.Base, p.manifest.Markets[0].HTTP[0]) + "/api/v1/"
+	if r.Catalogue() {
 		return []source.Request{{URL: base + "instrument/active", Weight: 1}}, nil
 	}
 	if r.Purpose == source.PurposeTickers {

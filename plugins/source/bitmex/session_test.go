@@ -139,21 +139,13 @@ func TestAnswers(t *testing.T) {
 		Subscriptions: []source.Subscription{sub(market.ChannelBook, "XBTUSD"), sub(market.ChannelTrades, "NOPEUSD"), sub(market.ChannelFunding, "ETHUSDZ30_ETH")}}, 2)
 	w := oracle.Dial(t, New(), market.MarketInverse, steps[0].Dial.URL)
 	book, nope, state := steps[1].Subscribe[0], steps[1].Subscribe[1], steps[1].Subscribe[2]
-	w.Send(t, nope.Data)
-	w.UntilSignal(t, "the refusal of a symbol that there isn't", source.SignalRejected, nope.Token+"\x00400: Unknown or expired symbol")
-	w.Send(t, book.Data)
-	w.UntilSignal(t, "the acknowledgement", source.SignalSubscribed, book.Token)
+	w.Refused(t, nope, "400: Unknown or expired symbol")
+	w.Acknowledged(t, book)
 	w.UntilRecords(t, market.KindBookSnapshot, market.KindBookDelta)
-	w.Send(t, book.Data)
-	w.UntilSignal(t, "that it is subscribed already", source.SignalSubscribed, book.Token)
+	w.Acknowledged(t, book) // though it is subscribed already
 	w.Send(t, state.Data)
 	w.UntilRecords(t, market.KindFunding, market.KindMarkPrice)
-	frames, err := New().Frames(source.FrameRequest{Market: market.MarketInverse, Unsubscribe: true, Subscriptions: []source.Subscription{sub(market.ChannelBook, "XBTUSD")}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.Send(t, frames[0].Data)
-	w.Until(t, "the book's end", func(i oracle.Item) bool {
-		return i.Record != nil && i.Record.Flags()&market.FlagEnd != 0 && i.Instrument.Symbol == "XBTUSD"
-	})
+	end := oracle.Render(t, New(), source.FrameRequest{Market: market.MarketInverse, Unsubscribe: true, Subscriptions: []source.Subscription{sub(market.ChannelBook, "XBTUSD")}})
+	w.Send(t, end[0].Data)
+	w.UntilEnd(t, "XBTUSD")
 }

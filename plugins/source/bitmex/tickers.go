@@ -2,7 +2,6 @@ package bitmex
 
 import (
 	"math/bits"
-	"strconv"
 	"time"
 
 	"github.com/marketprism/marketprism/sdk/market"
@@ -191,7 +190,7 @@ func (s *fields) merge(f *fields) {
 // is of this market.
 func (d *decoder) statistic(out *source.Out) error {
 	symbol, ts, err := d.row()
-	if err != nil || d.fresh.have&(1<<fLast) == 0 || !d.wants(marketOf(string(symbol))) {
+	if err != nil || d.fresh.have&(1<<fLast) == 0 || !d.Wants(marketOf(string(symbol))) {
 		return err
 	}
 	h := source.Header(market.ChannelTicker)
@@ -205,45 +204,31 @@ func (d *decoder) statistic(out *source.Out) error {
 // emitState emits the channels that new fields concern.
 func (d *decoder) emitState(out *source.Out, h market.Header, s *fields, fresh uint32) {
 	v := &s.v
-	if d.use[market.ChannelTicker] && fresh&ofTicker != 0 && !v[fLast].IsNull() {
+	if d.Uses(market.ChannelTicker) && fresh&ofTicker != 0 && !v[fLast].IsNull() {
 		t := market.Ticker{Header: h, Trades: market.None, Last: v[fLast], Open: v[fOpen], High: v[fHigh], Low: v[fLow], Volume: v[fVolume],
 			QuoteVolume: v[fQuoteVolume], VWAP: v[fVWAP], BidPrice: v[fBid], AskPrice: v[fAsk]}
 		out.Ticker(&t)
 	}
-	if d.use[market.ChannelFunding] && fresh&ofFunding != 0 && !v[fRate].IsNull() {
-		t := market.Funding{Header: h, Rate: v[fRate], PredictedRate: v[fPredicted], NextTs: market.None, Interval: d.hours(s.hours)}
-		if t.Channel = market.ChannelFunding; s.next != 0 {
-			t.NextTs = s.next
+	if fresh&ofFunding != 0 {
+		next := s.next
+		if next == 0 {
+			next = market.None
 		}
-		out.Funding(&t)
+		d.Funding(out, h, market.Funding{Rate: v[fRate], PredictedRate: v[fPredicted], NextTs: next, Interval: hours(s.hours)})
 	}
-	if d.use[market.ChannelOpenInterest] && fresh&(1<<fInterest) != 0 && !v[fInterest].IsNull() {
-		t := market.OpenInterest{Header: h, Amount: v[fInterest]}
-		t.Channel = market.ChannelOpenInterest
-		out.OpenInterest(&t)
+	if fresh&(1<<fInterest) != 0 {
+		d.OpenInterest(out, h, v[fInterest], market.Decimal{})
 	}
-	for _, p := range [...]struct {
-		f field
-		k market.Kind
-		c market.Channel
-	}{{fMark, market.KindMarkPrice, market.ChannelMarkPrice}, {fIndex, market.KindIndexPrice, market.ChannelIndexPrice}} {
-		if d.use[p.c] && fresh&(1<<p.f) != 0 && !v[p.f].IsNull() {
-			t := market.Price{Header: h, Price: v[p.f]}
-			t.Kind, t.Channel = p.k, p.c
-			out.Price(&t)
-		}
+	if fresh&(1<<fMark) != 0 {
+		d.MarkPrice(out, h, v[fMark])
+	}
+	if fresh&(1<<fIndex) != 0 {
+		d.IndexPrice(out, h, v[fIndex])
 	}
 }
 
 // epoch is where the venue counts intervals from: 2000-01-01.
 const epoch = 946_684_800 * int64(time.Second)
 
-// hours names an interval; empty if it is none.
-func (d *decoder) hours(t int64) []byte {
-	n := (t - epoch) / int64(time.Hour)
-	if n <= 0 {
-		return nil
-	}
-	d.text = append(strconv.AppendInt(d.text[:0], n, 10), 'h')
-	return d.text
-}
+// hours names an interval.
+func hours(t int64) []byte { return source.Hours((t - epoch) / int64(time.Hour)) }

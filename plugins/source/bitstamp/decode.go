@@ -12,9 +12,8 @@ import (
 
 // decoder has no state but room: what a frame means follows from the frame.
 type decoder struct {
-	c      jsonscan.Cursor
-	market market.Market
-	use    [32]bool // channels that are in use: one of the venue's carries several
+	c jsonscan.Cursor
+	source.Feed
 
 	m          message // that is being decoded
 	bids, asks []market.Level
@@ -34,36 +33,18 @@ type message struct {
 	code, text    []byte
 }
 
-// maxCatalogue bounds a response.
-const maxCatalogue = 16 << 20
-
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{market: s.Market}
-	d.c.MaxBytes = maxCatalogue
-	for i := range d.use {
-		_, ok := s.Channels[market.Channel(i)]
-		d.use[i] = ok || s.Channels == nil
-	}
-	return d, nil
-}
-
-// wants says whether records of a market belong to this feed.
-func (d *decoder) wants(m market.Market) bool {
-	return d.market == m || d.market == market.MarketMixed || d.market == market.MarketNone
+	return &decoder{Feed: s.Feed()}, nil
 }
 
 // Decode handles a frame or a response.
 func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 	switch in.Kind {
 	case source.InputText:
-		if err := d.frame(in.Data, out); err != nil {
-			return fmt.Errorf("bitstamp: frame: %w", err)
-		}
+		return in.Fail("bitstamp", d.frame(in.Data, out))
 	case source.InputHTTP:
-		if err := d.response(in, out); err != nil {
-			return fmt.Errorf("bitstamp: response to %s: %w", in.URL, err)
-		}
+		return in.Fail("bitstamp", d.response(in, out))
 	}
 	return nil
 }
@@ -221,8 +202,8 @@ func (d *decoder) emitBook(kind market.Kind, depth int64, symbol []byte, out *so
 	if m.sides != 3 || m.micros == market.None {
 		return fmt.Errorf("a book of %.40q without bids, asks or microtimestamp", symbol)
 	}
-	b := market.Book{Header: source.Header(market.ChannelBook), Bids: d.bids, Asks: d.asks, Depth: depth, FirstSeq: market.None, Checksum: market.None}
-	b.Kind, b.Seq, b.Ts = kind, m.micros, at
+	b := source.NewBook(kind)
+	b.Depth, b.Bids, b.Asks, b.Seq, b.Ts = depth, d.bids, d.asks, m.micros, at
 	b.Instrument = d.symbolOf(symbol, out)
 	out.Book(&b)
 	return nil
@@ -262,29 +243,15 @@ func (d *decoder) funding(channel []byte, out *source.Out) error {
 	case m.rate.IsNull() || m.mark.IsNull() || m.index.IsNull() || m.next < 0 || m.next > math.MaxInt64/1_000_000_000:
 		return fmt.Errorf("a funding rate of %.40q without funding_rate, mark_price, index_price or next_funding_time", symbol)
 	}
-	id := d.symbolOf(symbol, out)
-	header := func(c market.Channel) market.Header {
-		h := source.Header(c)
-		h.Ts, h.Instrument = at, id
-		return h
-	}
-	if d.use[market.ChannelFunding] {
-		out.Funding(&market.Funding{Header: header(market.ChannelFunding), Rate: m.rate, NextTs: m.next * 1_000_000_000, Interval: fundingEvery})
-	}
-	if d.use[market.ChannelMarkPrice] {
-		p := market.Price{Header: header(market.ChannelMarkPrice), Price: m.mark}
-		p.Kind = market.KindMarkPrice
-		out.Price(&p)
-	}
-	if d.use[market.ChannelIndexPrice] {
-		p := market.Price{Header: header(market.ChannelIndexPrice), Price: m.index}
-		p.Kind = market.KindIndexPrice
-		out.Price(&p)
-	}
+	h := source.Header(market.ChannelFunding)
+	h.Ts, h.Instrument = at, d.symbolOf(symbol, out)
+	d.Funding(out, h, market.Funding{Rate: m.rate, NextTs: m.next * 1_000_000_000, Interval: source.Hours(fundingEvery)})
+	d.MarkPrice(out, h, m.mark)
+	d.IndexPrice(out, h, m.index)
 	return nil
 }
 
-var fundingEvery = []byte("8h")
+const fundingEvery = 8 // hours
 
 // marketOf tells a perpetual by its symbol's end.
 func marketOf(symbol []byte) market.Market {

@@ -97,15 +97,13 @@ func (d *decoder) listing(out *source.Out) error {
 		r.TickSize = tick
 	}
 	m := marketOf(symbol)
-	if err := c.Err(); err != nil || !d.wants(m) {
+	if err := c.Err(); err != nil || !d.Wants(m) {
 		return err
 	}
 	n := market.Name{Base: string(r.Base), Quote: string(r.Quote)}
 	if m == market.MarketLinear {
-		n.End, r.Settle = "PERP", r.Quote
+		n.End = "PERP"
 	}
-	r.Instrument = []byte(n.String())
-	r.Header.Instrument = out.SymbolIn(m, symbol)
-	out.Instrument(&r)
+	out.Listing(&r, m, symbol, n)
 	return nil
 }

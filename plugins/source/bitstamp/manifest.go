@@ -63,16 +63,8 @@ func spec(m market.Market) source.MarketSpec {
 	}
 }
 
-type interval struct {
-	name    string
-	seconds int64
-}
-
-// intervals are the candles, by the seconds that requests name.
-var intervals = []interval{
-	{"1m", 60}, {"3m", 180}, {"5m", 300}, {"15m", 900}, {"30m", 1800}, {"1h", 3600}, {"2h", 7200}, {"4h", 14400},
-	{"6h", 21600}, {"12h", 43200}, {"1d", 86400}, {"3d", 259200},
-}
+// intervals are the candles, which requests name by their seconds.
+var intervals = source.NewIntervals("1m 3m 5m 15m 30m 1h 2h 4h 6h 12h 1d 3d")
 
 // Feeds of books, by the beginning of their channels' names.
 const (
@@ -83,20 +75,12 @@ const (
 // wholeLevels are those of a side of feedWhole.
 const wholeLevels = 100
 
-func stream(c market.Channel, ms []market.Market, k ...market.Kind) source.ChannelSpec {
-	return source.ChannelSpec{Channel: c, Markets: ms, Kinds: k, Transport: source.Stream}
-}
-
-func poll(c market.Channel, ms []market.Market, k market.Kind, every time.Duration) source.ChannelSpec {
-	return source.ChannelSpec{Channel: c, Markets: ms, Kinds: []market.Kind{k}, Transport: source.Poll, PollEvery: every, Weight: 1}
-}
-
 func pollEvery(d, doc string) schema.Attribute {
 	return schema.Attribute{Name: "poll_every", Type: schema.Duration, Default: d, Min: schema.Limit(int64(time.Second)), Doc: doc + ": no stream has them"}
 }
 
 func channels() []source.ChannelSpec {
-	book := stream(market.ChannelBook, everywhere, market.KindBookSnapshot, market.KindBookDelta)
+	book := source.StreamOf(market.ChannelBook, everywhere, market.KindBookSnapshot, market.KindBookDelta)
 	book.Weight = 1
 	book.Book = &source.BookRule{
 		// Updates have nothing but their times, and so has a requested book: those at
@@ -107,31 +91,25 @@ func channels() []source.ChannelSpec {
 	book.Attributes = schema.Attributes{{Name: "feed", Type: schema.String, Default: feedDiff, Allowed: []string{feedDiff, feedWhole},
 		Doc: "the venue's feed: diff_order_book (changes of the whole book, spliced onto a requested one), order_book (the best 100 levels a side, whole each time); neither is verifiable"}}
 
-	var names []string
-	for _, i := range intervals {
-		names = append(names, i.name)
-	}
-	candles := poll(market.ChannelCandles, everywhere, market.KindCandle, time.Minute)
+	candles := source.PollOf(market.ChannelCandles, everywhere, time.Minute, market.KindCandle)
 	candles.Attributes = schema.Attributes{
-		{Name: "intervals", Type: schema.Strings, Default: []string{"1m"}, Allowed: names, Doc: "lengths of the candles"},
+		intervals.Attribute("lengths of the candles"),
 		pollEvery("1m", "how often the newest two candles of each length are requested"),
 	}
-	ticker := poll(market.ChannelTicker, everywhere, market.KindTicker, 10*time.Second)
+	ticker := source.PollOf(market.ChannelTicker, everywhere, 10*time.Second, market.KindTicker)
 	ticker.Attributes = schema.Attributes{pollEvery("10s", "how often tickers are requested, each by itself")}
-	openInterest := poll(market.ChannelOpenInterest, linear, market.KindOpenInterest, time.Minute)
+	openInterest := source.PollOf(market.ChannelOpenInterest, linear, time.Minute, market.KindOpenInterest)
 	openInterest.PerMarket = true // by the tickers of all markets
 	openInterest.Attributes = schema.Attributes{pollEvery("1m", "how often the tickers of all markets are requested, which state open interests")}
-	instruments := poll(market.ChannelInstruments, everywhere, market.KindInstrument, time.Hour)
-	instruments.PerMarket = true
 
-	trades := stream(market.ChannelTrades, everywhere, market.KindTrade)            // ids rise with holes
+	trades := source.StreamOf(market.ChannelTrades, everywhere, market.KindTrade)   // ids rise with holes
 	trades.History = &source.History{By: source.HistoryRecent, Coarse: time.Second} // of the last hour
 	all := []source.ChannelSpec{
 		trades,
-		book, ticker, candles, openInterest, instruments,
+		book, ticker, candles, openInterest, source.CatalogueOf(everywhere),
 	}
-	for _, c := range []source.ChannelSpec{stream(market.ChannelFunding, linear, market.KindFunding),
-		stream(market.ChannelMarkPrice, linear, market.KindMarkPrice), stream(market.ChannelIndexPrice, linear, market.KindIndexPrice)} {
+	for _, c := range []source.ChannelSpec{source.StreamOf(market.ChannelFunding, linear, market.KindFunding),
+		source.StreamOf(market.ChannelMarkPrice, linear, market.KindMarkPrice), source.StreamOf(market.ChannelIndexPrice, linear, market.KindIndexPrice)} {
 		c.StaleAfter = 10 * time.Second // they come each second
 		all = append(all, c)
 	}

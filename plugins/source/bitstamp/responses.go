@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"math"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/marketprism/marketprism/sdk/jsonscan"
 	"github.com/marketprism/marketprism/sdk/market"
@@ -44,11 +44,11 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 	symbol := []byte(name)
 	switch {
 	case name == "" && (what == pathMarkets || what == pathPairs):
-		err = d.each(out, (*decoder).listing)
+		err = source.Each(c, d, out, (*decoder).listing)
 	case name == "" && what == pathTicker && u.Fragment == markStatistics:
-		err = d.each(out, func(d *decoder, out *source.Out) error { return d.statistics(nil, out) })
+		err = source.Each(c, d, out, func(d *decoder, out *source.Out) error { return d.statistics(nil, out) })
 	case name == "" && what == pathTicker:
-		err = d.each(out, (*decoder).openInterest)
+		err = source.Each(c, d, out, (*decoder).openInterest)
 	case name == "":
 		return fmt.Errorf("no such request is known")
 	case what == pathBook:
@@ -57,11 +57,11 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 			err = d.emitBook(market.KindBookSnapshot, market.None, symbol, out)
 		}
 	case what == pathTrades:
-		err = d.each(out, func(d *decoder, out *source.Out) error { return d.pastTrade(symbol, out) })
+		err = source.Each(c, d, out, func(d *decoder, out *source.Out) error { return d.pastTrade(symbol, out) })
 	case what == pathTicker:
 		err = d.ticker(symbol, out)
 	case what == pathCandles:
-		step, _ := strconv.ParseInt(u.Query().Get("step"), 10, 64)
+		step, _ := strconv.ParseInt(u.Query().Get("step"), 10, 32)
 		err = d.ohlc(symbol, step, out)
 	default:
 		return fmt.Errorf("no such request is known")
@@ -70,19 +70,6 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 		return err
 	}
 	return c.End()
-}
-
-// each decodes the objects of a list.
-func (d *decoder) each(out *source.Out, one func(*decoder, *source.Out) error) error {
-	c := &d.c
-	c.Array()
-	for c.Elem() {
-		c.Object()
-		if err := one(d, out); err != nil {
-			return err
-		}
-	}
-	return c.Err()
 }
 
 // seconds reads a time in seconds since 1970.
@@ -167,7 +154,7 @@ func (d *decoder) statistics(symbol []byte, out *source.Out) error {
 	if symbol == nil || t.Last.IsNull() || t.Ts == 0 {
 		return source.Lacks(c, "a ticker", "pair, last or timestamp")
 	}
-	if !d.wants(marketOf(symbol)) {
+	if !d.Wants(marketOf(symbol)) {
 		return c.Err()
 	}
 	t.Instrument = d.symbolOf(symbol, out)
@@ -198,7 +185,7 @@ func (d *decoder) openInterest(out *source.Out) error {
 			t.Value = source.DecimalOrNull(c)
 		}
 	}
-	if err := c.Err(); err != nil || t.Amount.IsNull() || !d.use[market.ChannelOpenInterest] {
+	if err := c.Err(); err != nil || t.Amount.IsNull() || !d.Uses(market.ChannelOpenInterest) {
 		return err
 	}
 	symbol := symbolNamed(name)
@@ -214,8 +201,8 @@ func (d *decoder) openInterest(out *source.Out) error {
 // newest have ended.
 func (d *decoder) ohlc(symbol []byte, step int64, out *source.Out) error {
 	c := &d.c
-	i := slices.IndexFunc(intervals, func(i interval) bool { return i.seconds == step })
-	if i < 0 {
+	i := intervals.Lasting(time.Duration(step) * time.Second)
+	if i == nil {
 		return fmt.Errorf("candles of the unknown length %d s", step)
 	}
 	d.candles = d.candles[:0]
@@ -231,7 +218,7 @@ func (d *decoder) ohlc(symbol []byte, step int64, out *source.Out) error {
 				continue
 			}
 			have = true
-			if err := d.each(nil, (*decoder).candle); err != nil {
+			if err := source.Each(c, d, out, (*decoder).candle); err != nil {
 				return err
 			}
 		}
@@ -244,7 +231,7 @@ func (d *decoder) ohlc(symbol []byte, step int64, out *source.Out) error {
 	}
 	for j := range d.candles {
 		t := &d.candles[j]
-		if t.Interval, t.CloseTs = []byte(intervals[i].name), t.OpenTs+step*1_000_000_000; t.OpenTs != newest {
+		if i.Put(t, 0); t.OpenTs != newest {
 			t.Flags = market.FlagClosed
 		}
 		t.Instrument = d.symbolOf(symbol, out)

@@ -1,8 +1,10 @@
 package bitstamp
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
@@ -20,73 +22,36 @@ const gaveUp = "-"
 
 // Session dials and subscribes.
 func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
-	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Subscriptions: r.Subscriptions})
-	if err != nil {
-		return source.Script{}, err
-	}
-	return source.Script{Steps: []source.Step{{Dial: &source.Dial{URL: r.Endpoint}}, {Subscribe: subscribe}}}, nil
+	return source.DialAndSubscribe(p, r)
 }
 
-// Frames renders one request for each of the venue's channels. One that several
-// channels share isn't given up while another needs it.
+// Frames renders one request for each of the venue's channels.
 func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
-	needed := map[string]bool{}
-	for _, sub := range r.Live {
-		name, err := channelOf(r.Market, sub)
-		if err != nil {
-			return nil, err
-		}
-		needed[name] = r.Unsubscribe
-	}
-	event, before := "bts:subscribe", ""
-	if r.Unsubscribe {
-		event, before = "bts:unsubscribe", gaveUp
-	}
-	var frames []source.Frame
-	at := map[string]int{}
-	for i, sub := range r.Subscriptions {
-		name, err := channelOf(r.Market, sub)
-		if err != nil {
-			return nil, err
-		}
-		if needed[name] {
-			continue
-		}
-		if j, ok := at[name]; ok {
-			frames[j].Subs = append(frames[j].Subs, i)
-			continue
-		}
-		at[name] = len(frames)
+	return source.FrameEach(r, channelOf, func(name string) source.Frame {
 		text, _ := json.Marshal(name) // texts always marshal
-		frames = append(frames, source.Frame{Data: `{"event":"` + event + `","data":{"channel":` + string(text) + `}}`, Token: before + name, Subs: []int{i}})
-	}
-	return frames, nil
+		return source.Frame{Data: `{"event":"` + r.Op("bts:subscribe", "bts:unsubscribe") + `","data":{"channel":` + string(text) + `}}`, Token: r.Op("", gaveUp) + name}
+	})
 }
 
 // channelOf is the venue's channel that carries a subscription.
-func channelOf(m market.Market, sub source.Subscription) (string, error) {
+func channelOf(m market.Market, sub source.Subscription) ([]string, error) {
+	one := func(name string) ([]string, error) { return []string{name + "_" + sub.Symbol}, nil }
 	switch sub.Channel {
 	case market.ChannelTrades:
-		return nameTrades + "_" + sub.Symbol, nil
+		return one(nameTrades)
 	case market.ChannelBook:
-		if sub.Config.String("feed") == feedWhole {
-			return feedWhole + "_" + sub.Symbol, nil
-		}
-		return feedDiff + "_" + sub.Symbol, nil
+		return one(cmp.Or(sub.Config.String("feed"), feedDiff))
 	case market.ChannelFunding, market.ChannelMarkPrice, market.ChannelIndexPrice:
 		if m == market.MarketLinear {
-			return nameFunding + "_" + sub.Symbol, nil
+			return one(nameFunding)
 		}
 	}
-	return "", fmt.Errorf("bitstamp: channel %s of %s is no stream", sub.Channel, sub.Symbol)
+	return nil, fmt.Errorf("bitstamp: channel %s of %s is no stream", sub.Channel, sub.Symbol)
 }
 
 // Requests renders catalogues, books, tickers, candles and the newest trades.
 func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
-	base := r.Base
-	if base == "" {
-		base = p.manifest.Markets[0].HTTP[0]
-	}
+	base := cmp.Or(r.Base, p.manifest.Markets[0].HTTP[0])
 	get := func(path string) source.Request { return source.Request{URL: base + "/api/v2/" + path, Weight: 1} }
 	switch r.Purpose {
 	case source.PurposeInstruments:
@@ -110,26 +75,16 @@ func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 		case sub.Channel == market.ChannelOpenInterest:
 			all = append(all, get(pathTicker+"/"))
 		case sub.Channel == market.ChannelCandles:
-			for _, name := range sub.Config.Strings("intervals") {
-				seconds := secondsOf(name)
-				if seconds == 0 {
-					return nil, fmt.Errorf("bitstamp: no candles of %q", name)
-				}
-				all = append(all, get(fmt.Sprintf("%s/%s/?step=%d&limit=2", pathCandles, sub.Symbol, seconds)))
+			candles, err := source.CandleTopics(intervals, sub, func(i *source.Interval) source.Request {
+				return get(fmt.Sprintf("%s/%s/?step=%d&limit=2", pathCandles, sub.Symbol, i.Length/time.Second))
+			})
+			if err != nil {
+				return nil, err
 			}
+			all = append(all, candles...)
 		default:
 			return nil, fmt.Errorf("bitstamp: channel %s of %s is not polled", sub.Channel, sub.Symbol)
 		}
 	}
 	return all, nil
-}
-
-// secondsOf is the length of candles; 0 where the venue has none so long.
-func secondsOf(name string) int64 {
-	for _, i := range intervals {
-		if i.name == name {
-			return i.seconds
-		}
-	}
-	return 0
 }

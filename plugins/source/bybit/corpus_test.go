@@ -20,7 +20,7 @@ func TestMessages(t *testing.T) {
 		},
 		Normalise: func(_ *oracle.Message, e map[string]any) {
 			if s, ok := e["interval"].(string); ok { // one name for all venues
-				e["interval"] = string(interval([]byte(s)))
+				e["interval"] = intervals.Native([]byte(s)).Name
 			}
 		},
 	}.Run(t, New())

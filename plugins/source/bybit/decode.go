@@ -13,10 +13,8 @@ import (
 // decoder remembers, of each connection, what its tickers have said so far: the
 // venue sends what changed.
 type decoder struct {
-	c      jsonscan.Cursor
-	market market.Market
-	use    [32]bool // channels that are in use
-	all    bool     // of a replay: every one
+	c jsonscan.Cursor
+	source.Feed
 
 	conns      []connection
 	m          message // that is being decoded
@@ -66,23 +64,9 @@ const (
 	topicLiquidations = "allLiquidation"
 )
 
-// maxCatalogue bounds a response.
-const maxCatalogue = 64 << 20
-
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{market: s.Market, all: s.Channels == nil}
-	for c := range d.use {
-		_, in := s.Channels[market.Channel(c)]
-		d.use[c] = in || d.all
-	}
-	d.c.MaxBytes = maxCatalogue
-	return d, nil
-}
-
-// mixed feeds learn from addresses which market a frame is of.
-func (d *decoder) mixed() bool {
-	return d.market == market.MarketMixed || d.market == market.MarketNone
+	return &decoder{Feed: s.Feed(), c: source.NewCursor()}, nil
 }
 
 // on finds what is known of a connection.
@@ -92,7 +76,7 @@ func (d *decoder) on(id uint32) *connection {
 			return &d.conns[i]
 		}
 	}
-	d.conns = append(d.conns, connection{id: id, market: d.market})
+	d.conns = append(d.conns, connection{id: id, market: d.Market})
 	return &d.conns[len(d.conns)-1]
 }
 
@@ -102,17 +86,13 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 	case source.InputText:
 		k := d.on(in.Conn)
 		d.m = message{conn: k, market: k.market}
-		if err := d.frame(in.Data, out); err != nil {
-			return fmt.Errorf("bybit: frame: %w", err)
-		}
+		return in.Fail("bybit", d.frame(in.Data, out))
 	case source.InputHTTP:
 		d.c.Reset(in.Data)
-		if err := d.response(in, out); err != nil {
-			return fmt.Errorf("bybit: response to %s: %w", in.URL, err)
-		}
+		return in.Fail("bybit", d.response(in, out))
 	case source.InputOpen:
 		d.forget(in.Conn)
-		if d.mixed() {
+		if d.Mixed() {
 			address, _, _ := bytes.Cut(in.URL, []byte{'?'})
 			if m, err := market.ParseMarket(string(address[bytes.LastIndexByte(address, '/')+1:])); err == nil {
 				d.on(in.Conn).market = m
@@ -122,7 +102,7 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 	case source.InputClose:
 		d.forget(in.Conn)
 	case source.InputBinary:
-		return fmt.Errorf("bybit: a binary frame of %d bytes where the venue sends text", len(in.Data))
+		return in.Binary("bybit")
 	}
 	return nil
 }
@@ -146,8 +126,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	c.Reset(frame)
 	c.Object()
 	start := c.Mark()
-	var data jsonscan.Mark
-	waiting, had := false, false
+	var body source.Body
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "topic":
@@ -159,13 +138,10 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		case "ts":
 			m.ts = source.Millis(c)
 		case "data":
-			had = true
-			if waiting = m.what == topicNone; waiting {
-				data = c.Mark()
-				continue
-			}
-			if err := d.data(out); err != nil {
-				return err
+			if body.Due(c, m.what != topicNone) {
+				if err := d.data(out); err != nil {
+					return err
+				}
 			}
 		case "success", "op", "req_id", "ret_msg", "conn_id":
 			c.Seek(start)
@@ -174,20 +150,11 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 			c.Skip()
 		}
 	}
-	if err := c.End(); err != nil {
+	if err := body.End(c, m.what != topicNone, func() error { return d.data(out) }); err != nil {
 		return err
 	}
-	if m.what == topicNone || !had {
+	if !body.Done {
 		return fmt.Errorf("neither a topic's data nor an answer")
-	}
-	if waiting {
-		c.Seek(data)
-		if err := d.data(out); err != nil {
-			return err
-		}
-		if err := c.End(); err != nil {
-			return err
-		}
 	}
 	switch m.what {
 	case isBook:
@@ -345,12 +312,7 @@ func (d *decoder) emitBook(out *source.Out) error {
 	if len(m.arg) == 1 && m.arg[0] == '1' {
 		t := market.BBO{Header: source.Header(market.ChannelBBO)}
 		t.Instrument, t.Ts, t.Seq = id, m.ts, m.u
-		if len(d.bids) > 0 {
-			t.BidPrice, t.BidAmount = d.bids[0].Price, d.bids[0].Amount
-		}
-		if len(d.asks) > 0 {
-			t.AskPrice, t.AskAmount = d.asks[0].Price, d.asks[0].Amount
-		}
+		source.Best(&t, d.bids, d.asks)
 		if k := m.conn.ticker(id); k.best == m.u {
 			t.Flags = market.FlagKeepAlive
 		} else {
@@ -359,12 +321,11 @@ func (d *decoder) emitBook(out *source.Out) error {
 		out.BBO(&t)
 		return nil
 	}
-	b := market.Book{Header: source.Header(market.ChannelBook), Bids: d.bids, Asks: d.asks, Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-	b.Instrument, b.Ts, b.Seq = id, m.ts, m.u
+	b := source.NewBook(market.KindBookSnapshot)
+	b.Instrument, b.Ts, b.Seq, b.Bids, b.Asks = id, m.ts, m.u, d.bids, d.asks
 	if n, err := strconv.Atoi(string(m.arg)); err == nil && n > 0 {
 		b.Depth = int64(n)
 	}
-	b.Kind = market.KindBookSnapshot
 	if m.delta && m.u != 1 { // 1: the service was restarted, the book begins anew
 		b.Kind = market.KindBookDelta
 	}
@@ -376,8 +337,9 @@ func (d *decoder) emitBook(out *source.Out) error {
 func (d *decoder) candle(out *source.Out) error {
 	c := &d.c
 	t := market.Candle{Header: source.Header(market.ChannelCandles), Trades: market.None}
-	t.Interval = interval(d.m.arg)
-	if t.Interval == nil {
+	if i := intervals.Native(d.m.arg); i != nil {
+		t.Interval = i.Text()
+	} else {
 		return fmt.Errorf("at byte %d: candles of the unknown length %.20q", c.Offset(), d.m.arg)
 	}
 	c.Object()
@@ -420,17 +382,6 @@ func (d *decoder) candle(out *source.Out) error {
 	return nil
 }
 
-// names of candles' lengths, as they stand in records.
-var intervalNames = func() map[string][]byte {
-	m := map[string][]byte{}
-	for _, i := range intervals {
-		m[i.native] = []byte(i.name)
-	}
-	return m
-}()
-
-func interval(native []byte) []byte { return intervalNames[string(native)] }
-
 // liquidation decodes one. Its side is that of the position: the closing order
 // is on the other.
 func (d *decoder) liquidation(out *source.Out) error {
@@ -448,12 +399,7 @@ func (d *decoder) liquidation(out *source.Out) error {
 		case "s", "symbol":
 			symbol = c.Str()
 		case "S", "side":
-			switch source.Side(c.Str(), "Buy", "Sell") {
-			case market.SideBuy:
-				l.Side = market.SideSell
-			case market.SideSell:
-				l.Side = market.SideBuy
-			}
+			l.Side = source.Side(c.Str(), "Sell", "Buy")
 		case "v", "size":
 			l.Amount = source.Decimal(c)
 		case "p", "price":
@@ -524,25 +470,19 @@ func (d *decoder) answer(out *source.Out) error {
 	if success && string(op) == "unsubscribe" {
 		m := &d.m
 		if m.topic(token) == nil && m.what == isBook && string(m.arg) != "1" {
-			b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-			b.Kind, b.Flags, b.Instrument = market.KindBookDelta, market.FlagEnd, out.SymbolIn(m.market, m.symbol)
-			out.Book(&b)
+			out.EndBook(out.SymbolIn(m.market, m.symbol))
 		}
 	}
 	d.answered(token, reason, success, out)
 	return nil
 }
 
-// answered passes on an acknowledgement, unless nobody waits for it. What is
-// subscribed already is as good as acknowledged: another channel of the symbol
-// is carried by the same topic.
+// answered passes on an acknowledgement. What is subscribed already is as good as
+// acknowledged: another channel of the symbol is carried by the same topic.
 func (d *decoder) answered(token, reason []byte, ok bool, out *source.Out) {
-	switch {
-	case !ok && !bytes.Contains(reason, []byte("already subscribed")):
+	if !ok && !bytes.Contains(reason, []byte("already subscribed")) {
 		out.Rejected(token, reason[:min(len(reason), 300)])
-	case len(token) == 0:
-		out.Heartbeat()
-	default:
+	} else {
 		out.Subscribed(token)
 	}
 }

@@ -33,13 +33,7 @@ func parse(m market.Market, symbol string) (n market.Name) {
 		if len(parts) == 5 {
 			n.Quote, n.Settle = parts[4], ""
 		}
-		switch parts[3] {
-		case "C":
-			n.Option = market.OptionCall
-		case "P":
-			n.Option = market.OptionPut
-		}
-		if n.End == "" || n.Option == market.OptionNone {
+		if n.Option = source.OptionType(parts[3]); n.End == "" || n.Option == market.OptionNone {
 			return market.Name{}
 		}
 		return n
@@ -146,16 +140,9 @@ func (d *decoder) listing(out *source.Out) error {
 		case "settleCoin":
 			r.Settle = c.Str()
 		case "status":
-			r.Status = status(c.Str())
-		case "optionsType":
-			switch string(c.Str()) {
-			case "Call":
-				r.OptionType = market.OptionCall
-			case "Put":
-				r.OptionType = market.OptionPut
-			}
+			r.Status = statuses[string(c.Str())]
 		case "deliveryTime":
-			r.Expiry = nanos(source.DecimalOrNull(c))
+			r.Expiry = source.MillisOrNone(c)
 		case "priceFilter", "lotSizeFilter":
 			c.Object()
 			for c.Key() {
@@ -175,33 +162,16 @@ func (d *decoder) listing(out *source.Out) error {
 	if m == market.MarketSpot { // the catalogue knows where the base ends
 		n.Base, n.Quote = string(r.Base), string(r.Quote)
 	}
-	if n.Strike != "" {
-		if strike, err := market.ParseDecimal([]byte(n.Strike)); err == nil {
-			r.Strike = strike
-		}
-	}
 	if n.End == "PERP" { // a perpetual that is delisted has a day too
 		r.Expiry = market.None
 	}
 	if m == market.MarketInverse {
 		r.AmountUnit, r.ContractSize = market.UnitContract, market.NewDecimal(1, 0)
 	}
-	r.Header.Instrument = out.SymbolIn(m, symbol)
-	r.Instrument = []byte(n.String())
-	out.Instrument(&r)
+	out.Listing(&r, m, symbol, n)
 	return nil
 }
 
-func status(s []byte) market.Status {
-	switch string(s) {
-	case "Trading":
-		return market.StatusTrading
-	case "PreLaunch":
-		return market.StatusPreOpen
-	case "Delivering":
-		return market.StatusHalted
-	case "Closed":
-		return market.StatusExpired
-	}
-	return market.StatusUnknown
+var statuses = map[string]market.Status{
+	"Trading": market.StatusTrading, "PreLaunch": market.StatusPreOpen, "Delivering": market.StatusHalted, "Closed": market.StatusExpired,
 }

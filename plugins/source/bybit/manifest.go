@@ -78,10 +78,7 @@ var (
 var coins = []string{"BTC", "ETH", "SOL", "XRP", "DOGE", "MNT"}
 
 // intervals are the candles, by the venue's name.
-var intervals = []struct{ name, native string }{
-	{"1m", "1"}, {"3m", "3"}, {"5m", "5"}, {"15m", "15"}, {"30m", "30"}, {"1h", "60"}, {"2h", "120"}, {"4h", "240"}, {"6h", "360"},
-	{"12h", "720"}, {"1d", "D"}, {"1w", "W"}, {"1M", "M"},
-}
+var intervals = source.NewIntervals("1m=1 3m=3 5m=5 15m=15 30m=30 1h=60 2h=120 4h=240 6h=360 12h=720 1d=D 1w=W 1M=M")
 
 // depths are the levels that a book can be subscribed with; one of 1 level is
 // the best bid and offer.
@@ -92,12 +89,8 @@ func depths(m market.Market) []int {
 	return []int{50, 200, 1000} // each 20 ms, each 100 ms, each 200 ms
 }
 
-func stream(c market.Channel, ms []market.Market, k ...market.Kind) source.ChannelSpec {
-	return source.ChannelSpec{Channel: c, Markets: ms, Kinds: k, Transport: source.Stream}
-}
-
 func book(ms []market.Market, deflt int, doc string) source.ChannelSpec {
-	s := stream(market.ChannelBook, ms, market.KindBookSnapshot, market.KindBookDelta)
+	s := source.StreamOf(market.ChannelBook, ms, market.KindBookSnapshot, market.KindBookDelta)
 	d := depths(ms[0])
 	s.Attributes = schema.Attributes{{Name: "depth", Type: schema.Int, Default: deflt, Min: schema.Limit(1), Max: schema.Limit(int64(d[len(d)-1])), Doc: doc}}
 	s.Book = &source.BookRule{
@@ -113,40 +106,32 @@ func book(ms []market.Market, deflt int, doc string) source.ChannelSpec {
 func channels() []source.ChannelSpec {
 	// Spot's ids are numbers with holes, contracts' and options' are none: what is
 	// missing can't be told from them.
-	trades := stream(market.ChannelTrades, pairs, market.KindTrade)
+	trades := source.StreamOf(market.ChannelTrades, pairs, market.KindTrade)
 	trades.History = &source.History{By: source.HistoryRecent}
-	ofOptions := stream(market.ChannelTrades, options, market.KindTrade)
+	ofOptions := source.StreamOf(market.ChannelTrades, options, market.KindTrade)
 	ofOptions.PerMarket = true
 	ofOptions.Attributes = schema.Attributes{coinsAttribute}
 
-	bbo := stream(market.ChannelBBO, pairs, market.KindBBO)
+	bbo := source.StreamOf(market.ChannelBBO, pairs, market.KindBBO)
 	bbo.StaleAfter = 15 * time.Second // level 1 is sent again after 3 s without a change
 
-	names := make([]string, len(intervals))
-	for i := range intervals {
-		names[i] = intervals[i].name
-	}
-	candles := stream(market.ChannelCandles, pairs, market.KindCandle)
-	candles.Attributes = schema.Attributes{{Name: "intervals", Type: schema.Strings, Default: []string{"1m"}, Allowed: names, Doc: "lengths of the candles"}}
-
-	ratio := stream(market.ChannelLongShortRatio, contracts, market.KindLongShortRatio)
-	ratio.Transport, ratio.PollEvery, ratio.Weight = source.Poll, 5*time.Minute, 1
-	instruments := stream(market.ChannelInstruments, everywhere, market.KindInstrument)
-	instruments.Transport, instruments.PollEvery, instruments.PerMarket, instruments.Weight = source.Poll, time.Hour, true, 1
+	candles := source.StreamOf(market.ChannelCandles, pairs, market.KindCandle)
+	candles.Attributes = schema.Attributes{intervals.Attribute("lengths of the candles")}
 
 	return []source.ChannelSpec{
 		trades, ofOptions,
 		book(pairs, 200, "levels a side that are subscribed: the next of 50 (changes each 20 ms), 200 (100 ms), 1000 (200 ms)"),
 		book(options, 100, "levels a side that are subscribed: the next of 25 (changes each 20 ms), 100 (100 ms)"),
-		bbo, stream(market.ChannelBBO, options, market.KindBBO),
-		stream(market.ChannelTicker, everywhere, market.KindTicker), candles,
-		stream(market.ChannelFunding, contracts, market.KindFunding),
-		stream(market.ChannelMarkPrice, derived, market.KindMarkPrice),
-		stream(market.ChannelIndexPrice, derived, market.KindIndexPrice),
-		stream(market.ChannelOpenInterest, derived, market.KindOpenInterest),
-		stream(market.ChannelLiquidations, contracts, market.KindLiquidation),
-		stream(market.ChannelOptions, options, market.KindOptionSummary),
-		ratio, instruments,
+		bbo, source.StreamOf(market.ChannelBBO, options, market.KindBBO),
+		source.StreamOf(market.ChannelTicker, everywhere, market.KindTicker), candles,
+		source.StreamOf(market.ChannelFunding, contracts, market.KindFunding),
+		source.StreamOf(market.ChannelMarkPrice, derived, market.KindMarkPrice),
+		source.StreamOf(market.ChannelIndexPrice, derived, market.KindIndexPrice),
+		source.StreamOf(market.ChannelOpenInterest, derived, market.KindOpenInterest),
+		source.StreamOf(market.ChannelLiquidations, contracts, market.KindLiquidation),
+		source.StreamOf(market.ChannelOptions, options, market.KindOptionSummary),
+		source.PollOf(market.ChannelLongShortRatio, contracts, 5*time.Minute, market.KindLongShortRatio),
+		source.CatalogueOf(everywhere),
 	}
 }
 

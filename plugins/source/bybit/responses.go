@@ -1,55 +1,31 @@
 package bybit
 
 import (
-	"bytes"
 	"fmt"
-	"net/url"
 
-	"github.com/marketprism/marketprism/sdk/jsonscan"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
+
+var envelope = source.Envelope{Code: "retCode", OK: "0", Reason: "retMsg", Time: "time", Data: "result"}
 
 // response decodes {"retCode":0,"retMsg":"OK","result":{…},"time":…} by the path
 // of its request.
 func (d *decoder) response(in *source.Input, out *source.Out) error {
 	c := &d.c
-	var code, reason []byte
-	var result jsonscan.Mark
-	have, now := false, int64(0)
-	c.Object()
-	for c.Key() {
-		switch string(c.KeyBytes()) {
-		case "retCode":
-			code = c.NumOrStr()
-		case "retMsg":
-			reason = c.Str()
-		case "result":
-			result, have = c.Mark(), true
-		case "time":
-			now = source.Millis(c)
-		}
-	}
-	err := c.End()
-	switch {
-	case in.Status != 200 || err == nil && string(code) != "0":
-		return fmt.Errorf("status %d, code %.20s: %.200s", in.Status, code, reason)
-	case err != nil:
+	now, err := envelope.Open(c, in)
+	if err != nil {
 		return err
-	case !have:
-		return fmt.Errorf("no result")
 	}
-	path, query, _ := bytes.Cut(in.URL, []byte("?"))
-	asked, _ := url.ParseQuery(string(query))
-	d.m = message{conn: &connection{}, market: d.market, symbol: []byte(asked.Get("symbol")), arg: []byte(asked.Get("interval"))}
-	if d.mixed() {
+	name, asked := in.Asked()
+	d.m = message{conn: &connection{}, market: d.Market, symbol: []byte(asked.Get("symbol")), arg: []byte(asked.Get("interval"))}
+	if d.Mixed() {
 		if m, err := market.ParseMarket(asked.Get("category")); err == nil {
 			d.m.market = m
 		}
 	}
-	c.Seek(result)
 	one := (*decoder).listing
-	switch name := string(path[bytes.LastIndexByte(path, '/')+1:]); name {
+	switch name {
 	case "instruments-info":
 	case "recent-trade":
 		one = (*decoder).pastTrade
@@ -75,7 +51,7 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 	if err == nil {
 		err = c.End()
 	}
-	if err == nil && more && bytes.HasSuffix(path, []byte("/instruments-info")) {
+	if err == nil && more && name == "instruments-info" {
 		// Requests of a catalogue can't follow each other's answers: what stands on
 		// further pages is missing, which must be seen.
 		out.Rejected([]byte("instruments-info"), []byte("the catalogue has more than one page; the instruments of the others are not known"))

@@ -1,6 +1,7 @@
 package bybit
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -12,48 +13,28 @@ import (
 
 // Session dials and subscribes.
 func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
-	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
+	script, err := source.DialAndSubscribe(p, r)
 	if err != nil {
-		return source.Script{}, err
+		return script, err
 	}
 	size := 0
-	for i := range subscribe {
-		size += len(subscribe[i].Token) + len(`"",`)
+	for _, f := range script.Steps[1].Subscribe {
+		size += len(f.Token) + len(`"",`)
 	}
 	if size > maxArgs {
 		return source.Script{}, fmt.Errorf("bybit: the topics of one connection have %d characters, the venue takes %d; subscribe fewer lengths of candles", size, maxArgs)
 	}
-	return source.Script{Steps: []source.Step{{Dial: &source.Dial{URL: r.Endpoint}}, {Subscribe: subscribe}}}, nil
+	return script, nil
 }
 
 // Frames renders one request for each topic, for the venue refuses a request as
-// a whole where one of its topics is wrong. Channels that share a topic name it
-// once. The request's id is the topic: options are answered by topic, without
-// an id.
+// a whole where one of its topics is wrong. The request's id is the topic: options
+// are answered by topic, without an id.
 func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
-	op := "subscribe"
-	if r.Unsubscribe {
-		op = "unsubscribe"
-	}
-	var frames []source.Frame
-	at := map[string]int{}
-	for i, sub := range r.Subscriptions {
-		names, err := topics(r.Market, sub)
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range names {
-			if j, ok := at[t]; ok {
-				frames[j].Subs = append(frames[j].Subs, i)
-				continue
-			}
-			at[t] = len(frames)
-			name, _ := json.Marshal(t) // texts always marshal
-			frames = append(frames, source.Frame{Token: t, Subs: []int{i},
-				Data: fmt.Sprintf(`{"req_id":%s,"op":"%s","args":[%s]}`, name, op, name)})
-		}
-	}
-	return frames, nil
+	return source.FrameEach(r, topics, func(t string) source.Frame {
+		name, _ := json.Marshal(t) // texts always marshal
+		return source.Frame{Token: t, Data: fmt.Sprintf(`{"req_id":%s,"op":"%s","args":[%s]}`, name, r.Op("subscribe", "unsubscribe"), name)}
+	})
 }
 
 // topics are those that carry a subscription.
@@ -85,19 +66,7 @@ func topics(m market.Market, sub source.Subscription) ([]string, error) {
 	case market.ChannelLiquidations:
 		return one(topicLiquidations)
 	case market.ChannelCandles:
-		list := sub.Config.Strings("intervals")
-		if len(list) == 0 {
-			list = []string{"1m"}
-		}
-		var all []string
-		for _, name := range list {
-			native := nativeInterval(name)
-			if native == "" {
-				return nil, fmt.Errorf("bybit: no candles of %q", name)
-			}
-			all = append(all, topicCandles+"."+native+"."+sub.Symbol)
-		}
-		return all, nil
+		return source.CandleTopics(intervals, sub, func(i *source.Interval) string { return topicCandles + "." + i.Native + "." + sub.Symbol })
 	}
 	return nil, fmt.Errorf("bybit: channel %s of %s is no stream", sub.Channel, sub.Symbol)
 }
@@ -105,36 +74,15 @@ func topics(m market.Market, sub source.Subscription) ([]string, error) {
 // depth is the least that the venue has for so many levels; the default for none.
 func depth(m market.Market, levels int64) int {
 	all := depths(m)
-	if levels <= 0 {
-		return all[1]
-	}
-	for _, d := range all {
-		if levels <= int64(d) {
-			return d
-		}
-	}
-	return all[len(all)-1]
-}
-
-func nativeInterval(name string) string {
-	for _, i := range intervals {
-		if i.name == name {
-			return i.native
-		}
-	}
-	return ""
+	return source.Depth(cmp.Or(max(levels, 0), int64(all[1])), all)
 }
 
 // Requests renders catalogues, polls, and the trades of the last minutes, which
 // is all that the venue tells of the past.
 func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
-	base := r.Base
-	if base == "" {
-		base = p.manifest.Markets[0].HTTP[0]
-	}
-	base += "/v5/market/"
+	base := cmp.Or(r.Base, p.manifest.Markets[0].HTTP[0]) + "/v5/market/"
 	category := "?category=" + r.Market.String()
-	if r.Purpose == source.PurposeInstruments || r.Purpose == source.PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments {
+	if r.Catalogue() {
 		address := base + "instruments-info" + category + "&limit=1000"
 		if r.Market != market.MarketOption {
 			return []source.Request{{URL: address, Weight: 1}}, nil

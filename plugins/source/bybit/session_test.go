@@ -50,6 +50,10 @@ func TestSession(t *testing.T) {
 		steps := oracle.Session(t, New(), source.SessionRequest{Market: c.m, Endpoint: "ws://127.0.0.1:1/x", Subscriptions: c.subs}, 2)
 		oracle.Rendered(t, steps[1].Subscribe, func(f source.Frame) string { return parts(f, "subscribe") }, c.want...)
 	}
+	// Tickers go on while one of their channels is wanted.
+	oracle.Frames(t, New(), source.FrameRequest{Market: market.MarketLinear, Unsubscribe: true, Live: []source.Subscription{sub(market.ChannelTicker, "BTCUSDT")},
+		Subscriptions: []source.Subscription{sub(market.ChannelFunding, "BTCUSDT"), sub(market.ChannelFunding, "ETHUSDT")}},
+		func(f source.Frame) string { return parts(f, "unsubscribe") }, "tickers.ETHUSDT [1]")
 }
 
 // parts of a frame: its one topic, the subscriptions.
@@ -71,7 +75,7 @@ func TestArgs(t *testing.T) {
 	p := New()
 	all := make([]string, len(intervals))
 	for i := range intervals {
-		all[i] = intervals[i].name
+		all[i] = intervals[i].Name
 	}
 	request := func(n, lengths int) source.SessionRequest {
 		r := source.SessionRequest{Market: market.MarketLinear}
@@ -129,21 +133,17 @@ func TestWire(t *testing.T) {
 	for m, symbol := range map[market.Market]string{market.MarketLinear: "BTCUSDT", market.MarketOption: "BTC-27DEC30-100000-C-USDT"} {
 		t.Run(m.String(), func(t *testing.T) {
 			e := emulator.Start(t, emulator.Options{Venue: "bybit", Market: m, Rate: 100})
-			frames, err := New().Frames(source.FrameRequest{Market: m, Subscriptions: []source.Subscription{
+			frames := oracle.Render(t, New(), source.FrameRequest{Market: m, Subscriptions: []source.Subscription{
 				sub(market.ChannelTicker, "NONE"), sub(market.ChannelTrades, symbol), sub(market.ChannelBook, symbol), sub(market.ChannelTicker, symbol), sub(market.ChannelMarkPrice, symbol)}})
-			if err != nil {
-				t.Fatal(err)
-			}
 			w := oracle.Dial(t, New(), m, e.URL()+"/v5/public/"+m.String())
 			for i, f := range frames {
-				w.Send(t, f.Data)
-				if m == market.MarketOption && f.Token == "publicTrade.ETH" { // it has no options of its own
-					continue
-				}
-				if i == 0 {
-					w.UntilSignal(t, "the refusal of "+f.Token, source.SignalRejected, f.Token+"\x00error:handler not found")
-				} else {
-					w.UntilSignal(t, "the answer to "+f.Token, source.SignalSubscribed, f.Token)
+				switch {
+				case m == market.MarketOption && f.Token == "publicTrade.ETH": // it has no options of its own
+					w.Send(t, f.Data)
+				case i == 0:
+					w.Refused(t, f, "error:handler not found")
+				default:
+					w.Acknowledged(t, f)
 				}
 			}
 			w.Send(t, New().Describe().Markets[0].Endpoints[0].Heartbeat.Payload)
@@ -152,10 +152,7 @@ func TestWire(t *testing.T) {
 			if m == market.MarketOption {
 				return
 			}
-			bbo, err := New().Frames(source.FrameRequest{Market: m, Subscriptions: []source.Subscription{sub(market.ChannelBBO, symbol)}})
-			if err != nil {
-				t.Fatal(err)
-			}
+			bbo := oracle.Render(t, New(), source.FrameRequest{Market: m, Subscriptions: []source.Subscription{sub(market.ChannelBBO, symbol)}})
 			w.Send(t, bbo[0].Data)
 			w.Until(t, "the best bid and offer", func(it oracle.Item) bool {
 				return it.Record != nil && it.Record.Kind() == market.KindBBO && it.Record.Seq() != market.None

@@ -176,7 +176,7 @@ func (d *decoder) emitFields(out *source.Out, id market.InstrumentID, k *ticker,
 	h.Instrument, h.Ts = id, d.m.ts
 	v := &k.v
 	inverse := d.m.market == market.MarketInverse
-	if d.use[market.ChannelTicker] && (k.whole || fresh&ofTicker != 0) {
+	if d.Uses(market.ChannelTicker) && (k.whole || fresh&ofTicker != 0) {
 		t := market.Ticker{Header: h, Trades: market.None, Last: v[fLast], Open: v[fOpen], High: v[fHigh], Low: v[fLow], Volume: v[fVolume],
 			BidPrice: v[fBid], BidAmount: v[fBidAmount], AskPrice: v[fAsk], AskAmount: v[fAskAmount]}
 		if !inverse { // there turnover is in the base currency
@@ -185,67 +185,33 @@ func (d *decoder) emitFields(out *source.Out, id market.InstrumentID, k *ticker,
 		out.Ticker(&t)
 	}
 	// The best bid and offer is the book of one level where there is one.
-	if fresh&ofBest != 0 && d.use[market.ChannelBBO] && (d.m.market == market.MarketOption || d.all && k.best == market.None) {
+	if fresh&ofBest != 0 && d.Uses(market.ChannelBBO) && (d.m.market == market.MarketOption || d.All && k.best == market.None) {
 		t := market.BBO{Header: h, BidPrice: v[fBid], BidAmount: v[fBidAmount], AskPrice: v[fAsk], AskAmount: v[fAskAmount]}
 		t.Channel = market.ChannelBBO
 		out.BBO(&t)
 	}
-	if rate := v[fRate]; fresh&ofFunding != 0 && !rate.IsNull() && d.use[market.ChannelFunding] {
-		t := market.Funding{Header: h, Rate: rate, NextTs: nanos(v[fNext]), Interval: hours(v[fHours])}
-		t.Channel = market.ChannelFunding
-		out.Funding(&t)
+	if fresh&ofFunding != 0 {
+		hours, _ := v[fHours].Rescale(0)
+		d.Funding(out, h, market.Funding{Rate: v[fRate], NextTs: source.MillisOf(v[fNext]), Interval: source.Hours(hours)})
 	}
-	if amount := v[fInterest]; fresh&(1<<fInterest) != 0 && !amount.IsNull() && d.use[market.ChannelOpenInterest] {
-		t := market.OpenInterest{Header: h, Amount: amount}
-		if t.Channel = market.ChannelOpenInterest; !inverse {
-			t.Value = v[fInterestValue]
+	if fresh&(1<<fInterest) != 0 {
+		value := v[fInterestValue]
+		if inverse {
+			value = market.Decimal{}
 		}
-		out.OpenInterest(&t)
+		d.OpenInterest(out, h, v[fInterest], value)
 	}
-	for _, p := range [...]struct {
-		f field
-		k market.Kind
-		c market.Channel
-	}{{fMark, market.KindMarkPrice, market.ChannelMarkPrice}, {fIndex, market.KindIndexPrice, market.ChannelIndexPrice}} {
-		if price := v[p.f]; fresh&(1<<p.f) != 0 && !price.IsNull() && d.use[p.c] {
-			t := market.Price{Header: h, Price: price}
-			t.Kind, t.Channel = p.k, p.c
-			out.Price(&t)
-		}
+	if fresh&(1<<fMark) != 0 {
+		d.MarkPrice(out, h, v[fMark])
 	}
-	if fresh&ofOption != 0 && d.use[market.ChannelOptions] {
+	if fresh&(1<<fIndex) != 0 {
+		d.IndexPrice(out, h, v[fIndex])
+	}
+	if fresh&ofOption != 0 && d.Uses(market.ChannelOptions) {
 		t := market.OptionSummary{Header: h, BidPrice: v[fBid], BidAmount: v[fBidAmount], BidIV: v[fBidIV], AskPrice: v[fAsk], AskAmount: v[fAskAmount],
 			AskIV: v[fAskIV], MarkPrice: v[fMark], MarkIV: v[fMarkIV], Last: v[fLast], OpenInterest: v[fInterest],
 			UnderlyingPrice: v[fUnderlying], Delta: v[fDelta], Gamma: v[fGamma], Vega: v[fVega], Theta: v[fTheta]}
 		t.Channel = market.ChannelOptions
 		out.OptionSummary(&t)
 	}
-}
-
-// maxMillis is the last millisecond whose nanoseconds can be told.
-const maxMillis = 1<<63/1_000_000 - 1
-
-// nanos is a time in milliseconds, which may be missing.
-func nanos(ms market.Decimal) int64 {
-	if v, ok := ms.Rescale(0); ok && !ms.IsNull() && v > 0 && v <= maxMillis {
-		return v * 1_000_000
-	}
-	return market.None
-}
-
-var hourNames = []byte("1h2h4h8h")
-
-// hours names a funding interval.
-func hours(n market.Decimal) []byte {
-	switch v, _ := n.Rescale(0); v {
-	case 1:
-		return hourNames[0:2]
-	case 2:
-		return hourNames[2:4]
-	case 4:
-		return hourNames[4:6]
-	case 8:
-		return hourNames[6:8]
-	}
-	return nil
 }

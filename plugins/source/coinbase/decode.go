@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/marketprism/marketprism/sdk/jsonscan"
 	"github.com/marketprism/marketprism/sdk/market"
@@ -13,13 +12,12 @@ import (
 
 // decoder has no state but room: what a frame means follows from the frame.
 type decoder struct {
-	c      jsonscan.Cursor
-	market market.Market
+	c jsonscan.Cursor
+	source.Feed
 
 	m          message // that is being decoded
 	bids, asks []market.Level
 	trades     []trade
-	text       []byte // of an interval
 }
 
 // message is what stands around the events of a frame.
@@ -37,33 +35,19 @@ type trade struct {
 	symbol []byte
 }
 
-// maxResponse bounds a response: the catalogue of spot products has 1 MB.
-const maxResponse = 64 << 20
-
 // NewDecoder starts a decoder.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{market: s.Market}
-	d.c.MaxBytes = maxResponse
-	return d, nil
-}
-
-// wants says whether records of a market belong to this feed.
-func (d *decoder) wants(m market.Market) bool {
-	return d.market == m || d.market == market.MarketMixed || d.market == market.MarketNone
+	return &decoder{Feed: s.Feed(), c: source.NewCursor()}, nil
 }
 
 // Decode handles a frame or a response.
 func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 	switch in.Kind {
 	case source.InputText:
-		if err := d.frame(in.Data, out); err != nil {
-			return fmt.Errorf("coinbase: frame: %w", err)
-		}
+		return in.Fail("coinbase", d.frame(in.Data, out))
 	case source.InputHTTP:
 		d.c.Reset(in.Data)
-		if err := d.response(in, out); err != nil {
-			return fmt.Errorf("coinbase: response to %s: %w", in.URL, err)
-		}
+		return in.Fail("coinbase", d.response(in, out))
 	}
 	return nil
 }
@@ -77,8 +61,14 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	c.Object()
 	start := c.Mark()
 	*m = message{seq: market.None, ts: market.None}
-	var events jsonscan.Mark
-	waiting, done, first := false, false, true
+	first := true
+	var events source.Body
+	read := func() error {
+		if m.seq != market.None {
+			out.Sequence(m.seq)
+		}
+		return d.events(out)
+	}
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "channel":
@@ -88,15 +78,11 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		case "sequence_num":
 			m.seq = c.Int64()
 		case "events":
-			if m.channel == nil || m.seq == market.None || m.ts == market.None {
-				events, waiting = c.Mark(), true
-				continue
+			if events.Due(c, m.channel != nil && m.seq != market.None && m.ts != market.None) {
+				if err := read(); err != nil {
+					return err
+				}
 			}
-			out.Sequence(m.seq)
-			if err := d.events(out); err != nil {
-				return err
-			}
-			done = true
 		case "type":
 			kind := c.Str()
 			if !first {
@@ -108,23 +94,11 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		}
 		first = false
 	}
-	if err := c.End(); err != nil {
-		return err
+	err := events.End(c, m.channel != nil, read)
+	if err == nil && !events.Done {
+		err = fmt.Errorf("neither a channel's events nor a type")
 	}
-	switch {
-	case waiting && m.channel != nil:
-		if m.seq != market.None {
-			out.Sequence(m.seq)
-		}
-		c.Seek(events)
-		if err := d.events(out); err != nil {
-			return err
-		}
-		return c.End()
-	case !done:
-		return fmt.Errorf("neither a channel's events nor a type")
-	}
-	return nil
+	return err
 }
 
 // events decodes a channel's events, which are due.
@@ -156,31 +130,14 @@ func (d *decoder) events(out *source.Out) error {
 		}
 		return fmt.Errorf("at byte %d: unknown channel %.40q", c.Offset(), d.m.channel)
 	}
-	return d.each(out, one)
-}
-
-// each decodes the objects of an array.
-func (d *decoder) each(out *source.Out, one func(*decoder, *source.Out) error) error {
-	c := &d.c
-	c.Array()
-	for c.Elem() {
-		depth := c.Depth()
-		c.Object()
-		if err := one(d, out); err != nil {
-			return err
-		}
-		if c.Depth() != depth && c.Err() == nil {
-			return fmt.Errorf("at byte %d: an object that ends early", c.Offset())
-		}
-	}
-	return c.Err()
+	return source.Each(&d.c, d, out, one)
 }
 
 // book decodes {"type":"update","product_id":…,"updates":[{"side":"bid","event_time":…,
 // "price_level":…,"new_quantity":…},…]}.
 func (d *decoder) book(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b := source.NewBook(0)
 	d.bids, d.asks = d.bids[:0], d.asks[:0]
 	var symbol []byte
 	have := false
@@ -410,7 +367,7 @@ func (d *decoder) list(member string, out *source.Out, one func(*decoder, *sourc
 			items, waiting = c.Mark(), true
 		default:
 			done = true
-			if err := d.each(out, one); err != nil {
+			if err := source.Each(c, d, out, one); err != nil {
 				return err
 			}
 		}
@@ -423,7 +380,7 @@ func (d *decoder) list(member string, out *source.Out, one func(*decoder, *sourc
 	}
 	after := c.Mark()
 	c.Seek(items)
-	if err := d.each(out, one); err != nil {
+	if err := source.Each(c, d, out, one); err != nil {
 		return err
 	}
 	c.Seek(after)
@@ -474,20 +431,19 @@ func (d *decoder) ticker(out *source.Out) error {
 	return nil
 }
 
-// The venue's candles have one length.
-const (
-	candleName   = "5m"
-	candleLength = 5 * time.Minute
-)
+// candleName is that of the one length of candles that the venue sends.
+const candleName = "5m"
 
 // candles decodes {"type":…,"candles":[{…},…]}.
 func (d *decoder) candles(out *source.Out) error {
 	return d.list("candles", out, (*decoder).candle)
 }
 
-func (d *decoder) candle(out *source.Out) error { return d.candleOf(out, candleName, candleLength) }
+func (d *decoder) candle(out *source.Out) error {
+	return d.candleOf(out, granularities.Named(candleName))
+}
 
-func (d *decoder) candleOf(out *source.Out, name string, length time.Duration) error {
+func (d *decoder) candleOf(out *source.Out, i *source.Interval) error {
 	c := &d.c
 	t := market.Candle{Header: source.Header(market.ChannelCandles), Trades: market.None, OpenTs: market.None}
 	t.Ts, t.Origin = d.m.ts, d.m.origin
@@ -515,11 +471,9 @@ func (d *decoder) candleOf(out *source.Out, name string, length time.Duration) e
 	if symbol == nil || t.OpenTs == market.None || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() || t.Volume.IsNull() {
 		return source.Lacks(&d.c, "a candle", "product_id, start, prices or volume")
 	}
-	if t.CloseTs = t.OpenTs + int64(length); t.Ts != market.None && t.Ts >= t.CloseTs {
+	if i.Put(&t, 0); t.Ts != market.None && t.Ts >= t.CloseTs {
 		t.Flags = market.FlagClosed
 	}
-	d.text = append(d.text[:0], name...)
-	t.Interval = d.text
 	t.Instrument = out.SymbolIn(marketOf(symbol), symbol)
 	out.Candle(&t)
 	return nil

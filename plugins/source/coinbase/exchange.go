@@ -61,8 +61,8 @@ func (d *decoder) rest() {
 // changes decodes {"type":"l2update","product_id":…,"changes":[["buy","1.5","2"],…],"time":…}.
 func (d *decoder) changes(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-	b.Kind, b.Ts = market.KindBookDelta, market.None
+	b := source.NewBook(market.KindBookDelta)
+	b.Ts = market.None
 	d.bids, d.asks = d.bids[:0], d.asks[:0]
 	var symbol []byte
 	have := false

@@ -83,7 +83,7 @@ func (p *plugin) Resolve(name string) (market.Market, string, error) {
 // catalogue decodes a list of products: {"products":[…]}, or [{…},…] of the Exchange.
 func (d *decoder) catalogue(out *source.Out, one func(*decoder, *source.Out) error) error {
 	if d.c.Kind() == jsonscan.KindArray {
-		return d.each(out, one)
+		return source.Each(&d.c, d, out, one)
 	}
 	d.c.Object()
 	return d.member("products", out, one)
@@ -136,7 +136,7 @@ func (d *decoder) product() (p product, err error) {
 				p.r.TickSize = tick
 			}
 		case "status":
-			status = statusOf(c.Str())
+			status = statuses[string(c.Str())]
 		case "trading_disabled", "is_disabled", "cancel_only":
 			if !c.Null() {
 				disabled = c.Bool() || disabled
@@ -209,16 +209,8 @@ func timeOrNone(d *decoder) int64 {
 	return t.UnixNano()
 }
 
-func statusOf(s []byte) market.Status {
-	switch string(s) {
-	case "online":
-		return market.StatusTrading
-	case "offline", "internal":
-		return market.StatusHalted
-	case "delisted":
-		return market.StatusDelisted
-	}
-	return market.StatusUnknown
+var statuses = map[string]market.Status{
+	"online": market.StatusTrading, "offline": market.StatusHalted, "internal": market.StatusHalted, "delisted": market.StatusDelisted,
 }
 
 // instrument decodes a listing; those of the other market are left to its feed.
@@ -228,23 +220,18 @@ func (d *decoder) instrument(out *source.Out) error {
 		return err
 	}
 	m := marketOf(p.symbol)
-	if !d.wants(m) {
+	if !d.Wants(m) {
 		return nil
 	}
 	n := parse(string(p.symbol))
 	if m == market.MarketLinear {
-		if len(p.r.Base) == 0 {
-			p.r.Base = []byte(n.Base)
-		}
-		p.r.Quote, p.r.Settle = []byte(n.Quote), []byte(n.Quote)
+		p.r.Quote = []byte(n.Quote)
 		if p.r.ContractSize = p.size; !p.perpetual {
 			p.r.Expiry = p.expiry
 		}
 	}
 	p.r.AmountUnit = unit(string(p.symbol))
-	p.r.Header.Instrument = out.SymbolIn(m, p.symbol)
-	p.r.Instrument = []byte(n.String())
-	out.Instrument(&p.r)
+	out.Listing(&p.r, m, p.symbol, n)
 	return nil
 }
 
@@ -254,7 +241,7 @@ func (d *decoder) funding(out *source.Out) error {
 	if err != nil {
 		return err
 	}
-	if p.rate.IsNull() || p.fundingAt == market.None || !d.wants(marketOf(p.symbol)) {
+	if p.rate.IsNull() || p.fundingAt == market.None || !d.Wants(marketOf(p.symbol)) {
 		return nil // a future that expires
 	}
 	t := market.Funding{Header: source.Header(market.ChannelFunding), Rate: p.rate, NextTs: p.fundingAt}
@@ -273,7 +260,7 @@ func (d *decoder) openInterest(out *source.Out) error {
 	if err != nil {
 		return err
 	}
-	if p.interest.IsNull() || !d.wants(marketOf(p.symbol)) {
+	if p.interest.IsNull() || !d.Wants(marketOf(p.symbol)) {
 		return nil
 	}
 	t := market.OpenInterest{Header: source.Header(market.ChannelOpenInterest), Amount: p.interest}

@@ -134,10 +134,6 @@ func exchangeChannel(feed string) string {
 	return ""
 }
 
-func stream(c market.Channel, ms []market.Market, ks ...market.Kind) source.ChannelSpec {
-	return source.ChannelSpec{Channel: c, Markets: ms, Kinds: ks, Transport: source.Stream}
-}
-
 // feeds adds the attribute that chooses among feeds.
 func feeds(c source.ChannelSpec, allowed []string, doc string, classes ...source.ClassRule) source.ChannelSpec {
 	c.Attributes = schema.Attributes{{Name: "feed", Type: schema.String, Default: allowed[0], Allowed: allowed, Doc: doc}}
@@ -149,17 +145,13 @@ func when(feed, class string) source.ClassRule {
 	return source.ClassRule{Attribute: "feed", Value: feed, Class: class}
 }
 
-func poll(c market.Channel, ms []market.Market, k market.Kind, every time.Duration) source.ChannelSpec {
-	return source.ChannelSpec{Channel: c, Markets: ms, Kinds: []market.Kind{k}, Transport: source.Poll, PollEvery: every, Weight: 1}
-}
-
 func channels() []source.ChannelSpec {
 	// Ids are consecutive by product in all recordings, which are of spot markets.
 	// Trades of contracts are known to be whole by the connection's numbers.
-	trades := stream(market.ChannelTrades, spotOnly, market.KindTrade)
+	trades := source.StreamOf(market.ChannelTrades, spotOnly, market.KindTrade)
 	trades.Sequence, trades.Weight, trades.History = source.SequenceIncrement, 1, &source.History{By: source.HistorySequence, Backward: true}
 	book := func(ms []market.Market) source.ChannelSpec {
-		c := stream(market.ChannelBook, ms, market.KindBookSnapshot, market.KindBookDelta)
+		c := source.StreamOf(market.ChannelBook, ms, market.KindBookSnapshot, market.KindBookDelta)
 		c.Class = classBook
 		c.Book = &source.BookRule{
 			// sequence_num rises by one with each frame of the connection, those that
@@ -169,28 +161,26 @@ func channels() []source.ChannelSpec {
 		}
 		return c
 	}
-	candles := stream(market.ChannelCandles, everywhere, market.KindCandle)
+	candles := source.StreamOf(market.ChannelCandles, everywhere, market.KindCandle)
 	candles.Attributes = schema.Attributes{{Name: "intervals", Type: schema.Strings, Default: []string{"5m"}, Allowed: []string{"5m"},
 		Doc: "lengths of the candles; the venue has one"}}
-	instruments := poll(market.ChannelInstruments, everywhere, market.KindInstrument, time.Hour)
-	instruments.PerMarket = true
 	return []source.ChannelSpec{
 		feeds(trades, []string{feedTrades, feedMatches, feedFull},
 			"the venue's feed: market_trades (Advanced Trade), matches (Exchange); after a login: full (Exchange, the trades among the orders)",
 			when(feedMatches, classExchange), when(feedFull, classLogin)),
-		stream(market.ChannelTrades, linearOnly, market.KindTrade),
+		source.StreamOf(market.ChannelTrades, linearOnly, market.KindTrade),
 		feeds(book(spotOnly), []string{feedBook, feedBatch, feedLogin},
 			"the venue's feed: level2 (Advanced Trade, verified by the connection's numbers), level2_batch (Exchange, each 50 ms, not verifiable); after a login: exchange_level2 (Exchange, each change, not verifiable)",
 			when(feedBatch, classExchange), when(feedLogin, classLogin)),
 		book(linearOnly),
-		feeds(stream(market.ChannelTicker, spotOnly, market.KindTicker), []string{feedTicker, feedSlow, feedExchange},
+		feeds(source.StreamOf(market.ChannelTicker, spotOnly, market.KindTicker), []string{feedTicker, feedSlow, feedExchange},
 			"the venue's feed: ticker (Advanced Trade, with each match), ticker_batch (Advanced Trade, each 5 s, without the best prices), exchange_ticker (Exchange, with each match)",
 			when(feedExchange, classExchange)),
-		feeds(stream(market.ChannelTicker, linearOnly, market.KindTicker), []string{feedTicker, feedSlow},
+		feeds(source.StreamOf(market.ChannelTicker, linearOnly, market.KindTicker), []string{feedTicker, feedSlow},
 			"the venue's feed: ticker (with each match), ticker_batch (each 5 s, without the best prices)"),
 		candles,
-		poll(market.ChannelFunding, linearOnly, market.KindFunding, time.Minute),
-		poll(market.ChannelOpenInterest, linearOnly, market.KindOpenInterest, time.Minute),
-		instruments,
+		source.PollOf(market.ChannelFunding, linearOnly, time.Minute, market.KindFunding),
+		source.PollOf(market.ChannelOpenInterest, linearOnly, time.Minute, market.KindOpenInterest),
+		source.CatalogueOf(everywhere),
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/marketprism/marketprism/sdk/jsonscan"
 	"github.com/marketprism/marketprism/sdk/market"
@@ -50,12 +49,12 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 		err = d.pastTrades(out)
 	case what == "candles" && advanced:
 		m.origin = market.OriginBackfill
-		g := granularities[asked.Get("granularity")]
-		if g.name == "" {
-			g = granularity{candleName, candleLength}
+		i := granularities.Native([]byte(asked.Get("granularity")))
+		if i == nil {
+			i = granularities.Named(candleName)
 		}
 		c.Object()
-		err = d.member("candles", out, func(d *decoder, out *source.Out) error { return d.candleOf(out, g.name, g.length) })
+		err = d.member("candles", out, func(d *decoder, out *source.Out) error { return d.candleOf(out, i) })
 	default:
 		return fmt.Errorf("no such request is known")
 	}
@@ -65,17 +64,8 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 	return c.End()
 }
 
-type granularity struct {
-	name   string
-	length time.Duration
-}
-
 // granularities are the lengths of candles that can be requested.
-var granularities = map[string]granularity{
-	"ONE_MINUTE": {"1m", time.Minute}, "FIVE_MINUTE": {candleName, candleLength}, "FIFTEEN_MINUTE": {"15m", 15 * time.Minute},
-	"THIRTY_MINUTE": {"30m", 30 * time.Minute}, "ONE_HOUR": {"1h", time.Hour}, "TWO_HOUR": {"2h", 2 * time.Hour},
-	"FOUR_HOUR": {"4h", 4 * time.Hour}, "SIX_HOUR": {"6h", 6 * time.Hour}, "ONE_DAY": {"1d", 24 * time.Hour},
-}
+var granularities = source.NewIntervals("1m=ONE_MINUTE 5m=FIVE_MINUTE 15m=FIFTEEN_MINUTE 30m=THIRTY_MINUTE 1h=ONE_HOUR 2h=TWO_HOUR 4h=FOUR_HOUR 6h=SIX_HOUR 1d=ONE_DAY")
 
 // member decodes the one member of an object that is asked for: an object, or
 // the objects of an array.
@@ -88,14 +78,7 @@ func (d *decoder) member(name string, out *source.Out, one func(*decoder, *sourc
 			continue
 		}
 		have = true
-		var err error
-		if c.Kind() == jsonscan.KindArray {
-			err = d.each(out, one)
-		} else {
-			c.Object()
-			err = one(d, out)
-		}
-		if err != nil {
+		if err := source.EachOrOne(c, d, out, one); err != nil {
 			return err
 		}
 	}
@@ -109,8 +92,7 @@ func (d *decoder) member(name string, out *source.Out, one func(*decoder, *sourc
 // arrays.
 func (d *decoder) pricebook(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-	b.Kind = market.KindBookSnapshot
+	b := source.NewBook(market.KindBookSnapshot)
 	b.Ts = market.None
 	symbol, sides := d.m.symbol, 0
 	for c.Key() {

@@ -1,6 +1,7 @@
 package coinbase
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -23,14 +24,15 @@ const loginToken = "login"
 // Where each request signs in by itself, the first one shows whether the venue
 // takes the credentials: the others are sent if it does.
 func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
-	frames, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
+	script, err := source.DialAndSubscribe(p, r)
 	if err != nil {
-		return source.Script{}, err
+		return script, err
 	}
+	frames := script.Steps[1].Subscribe
 	if r.Class == classAdvanced || r.Class == classBook {
 		frames = append([]source.Frame{{Data: `{"type":"subscribe","channel":"heartbeats"}`, Token: answer}}, frames...)
 	}
-	steps := []source.Step{{Dial: &source.Dial{URL: r.Endpoint}}}
+	steps := script.Steps[:1]
 	if r.Class == classLogin && len(frames) > 0 {
 		steps = append(steps, source.Step{Subscribe: frames[:1]}, source.Step{Await: &source.Await{Token: loginToken, Timeout: 10 * time.Second}})
 		frames = frames[1:]
@@ -76,11 +78,11 @@ func feedOf(sub source.Subscription) (string, error) {
 	feed := sub.Config.String("feed")
 	switch sub.Channel {
 	case market.ChannelTrades:
-		return or(feed, feedTrades), nil
+		return cmp.Or(feed, feedTrades), nil
 	case market.ChannelBook:
-		return or(feed, feedBook), nil
+		return cmp.Or(feed, feedBook), nil
 	case market.ChannelTicker:
-		return or(feed, feedTicker), nil
+		return cmp.Or(feed, feedTicker), nil
 	case market.ChannelCandles:
 		for _, i := range sub.Config.Strings("intervals") {
 			if i != candleName {
@@ -92,23 +94,16 @@ func feedOf(sub source.Subscription) (string, error) {
 	return "", fmt.Errorf("coinbase: channel %s of %s is no stream", sub.Channel, sub.Symbol)
 }
 
-func or(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
-}
-
 // Requests renders catalogues, what is told of a contract, and trade history,
 // which the Exchange pages by trade id.
 func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
-	base := or(r.Base, advancedHTTP)
+	base := cmp.Or(r.Base, advancedHTTP)
 	kind := "SPOT"
 	if r.Market == market.MarketLinear {
 		kind = "FUTURE"
 	}
 	products := base + "/api/v3/brokerage/market/products"
-	if r.Purpose == source.PurposeInstruments || r.Purpose == source.PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments {
+	if r.Catalogue() {
 		return []source.Request{{URL: products + "?product_type=" + kind, Weight: 1}}, nil
 	}
 	var all []source.Request

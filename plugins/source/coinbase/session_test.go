@@ -115,11 +115,8 @@ func TestLogin(t *testing.T) {
 func TestExchange(t *testing.T) {
 	e := emulator.Start(t, emulator.Options{Venue: "coinbase", Rate: 200})
 	w := oracle.Dial(t, New(), market.MarketSpot, e.URL())
-	frames, err := New().Frames(source.FrameRequest{Market: market.MarketSpot, Class: classExchange, Subscriptions: []source.Subscription{
+	frames := oracle.Render(t, New(), source.FrameRequest{Market: market.MarketSpot, Class: classExchange, Subscriptions: []source.Subscription{
 		sub(market.ChannelBook, "BTC-USD", "feed", feedBatch), sub(market.ChannelTrades, "BTC-USD", "feed", feedMatches), sub(market.ChannelTicker, "BTC-USD", "feed", feedExchange)}})
-	if err != nil {
-		t.Fatal(err)
-	}
 	missing := map[market.Kind]bool{market.KindBookSnapshot: true, market.KindBookDelta: true, market.KindTrade: true, market.KindTicker: true}
 	heart := false
 	for _, f := range frames {

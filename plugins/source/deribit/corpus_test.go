@@ -25,8 +25,8 @@ func TestMessages(t *testing.T) {
 		},
 		Normalise: func(_ *oracle.Message, e map[string]any) {
 			for _, i := range intervals { // one name for all venues
-				if e["interval"] == i.native {
-					e["interval"] = strings.ToLower(i.name)
+				if e["interval"] == i.Native {
+					e["interval"] = strings.ToLower(i.Name)
 					break
 				}
 			}

@@ -13,12 +13,9 @@ import (
 // decoder keeps nothing of what it was fed but quoted: what a frame means
 // follows from the frame.
 type decoder struct {
-	c      jsonscan.Cursor
-	market market.Market
-
-	// What is in use; all in a replay. One frame carries several channels.
-	trades, liquidations, ticker, funding, mark, index, interest, options bool
-	tickerBBO                                                             bool // tickers give best bids and offers: no quotes are subscribed
+	c jsonscan.Cursor
+	source.Feed
+	tickerBBO bool // tickers give best bids and offers: no quotes are subscribed
 
 	channel    []byte // of the data that is being decoded
 	origin     market.Origin
@@ -28,24 +25,9 @@ type decoder struct {
 	ended      [][]byte
 }
 
-// maxCatalogue bounds a response; the options' catalogue is the largest.
-const maxCatalogue = 64 << 20
-
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{market: s.Market, tickerBBO: s.Channels == nil}
-	d.c.MaxBytes = maxCatalogue
-	in := func(c market.Channel) bool { _, ok := s.Channels[c]; return ok || s.Channels == nil }
-	d.trades, d.liquidations = in(market.ChannelTrades), in(market.ChannelLiquidations)
-	d.ticker, d.funding, d.options = in(market.ChannelTicker), in(market.ChannelFunding), in(market.ChannelOptions)
-	d.mark, d.index, d.interest = in(market.ChannelMarkPrice), in(market.ChannelIndexPrice), in(market.ChannelOpenInterest)
-	return d, nil
-}
-
-// wants says whether listings of a market belong to this feed: a catalogue holds
-// those of two.
-func (d *decoder) wants(m market.Market) bool {
-	return d.market == m || d.market == market.MarketMixed || d.market == market.MarketNone
+	return &decoder{Feed: s.Feed(), c: source.NewCursor(), tickerBBO: s.Channels == nil}, nil
 }
 
 // Decode handles a frame or a response.
@@ -54,15 +36,11 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 	switch in.Kind {
 	case source.InputText:
 		d.origin = market.OriginLive
-		if err := d.frame(out); err != nil {
-			return fmt.Errorf("deribit: frame: %w", err)
-		}
+		return in.Fail("deribit", d.frame(out))
 	case source.InputHTTP:
-		if err := d.response(in, out); err != nil {
-			return fmt.Errorf("deribit: response to %s: %w", in.URL, err)
-		}
+		return in.Fail("deribit", d.response(in, out))
 	case source.InputBinary:
-		return fmt.Errorf("deribit: a binary frame of %d bytes where the venue sends text", len(in.Data))
+		return in.Binary("deribit")
 	}
 	return nil
 }
@@ -75,8 +53,9 @@ func (d *decoder) frame(out *source.Out) error {
 	c.Object()
 	d.channel = nil
 	var id, code, reason, kind []byte
-	var data, result jsonscan.Mark
-	waiting, answered := false, false
+	var result jsonscan.Mark
+	answered := false
+	var body source.Body
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "params":
@@ -86,12 +65,10 @@ func (d *decoder) frame(out *source.Out) error {
 				case "channel":
 					d.channel = c.Str()
 				case "data":
-					if d.channel == nil {
-						data, waiting = c.Mark(), true
-						continue
-					}
-					if err := d.data(out); err != nil {
-						return err
+					if body.Due(c, d.channel != nil) {
+						if err := d.data(out); err != nil {
+							return err
+						}
 					}
 				case "type":
 					kind = c.Str()
@@ -109,15 +86,10 @@ func (d *decoder) frame(out *source.Out) error {
 			c.Skip()
 		}
 	}
-	if err := c.End(); err != nil {
+	if err := body.End(c, d.channel != nil, func() error { return d.data(out) }); err != nil {
 		return err
 	}
 	switch {
-	case waiting && d.channel != nil:
-		c.Seek(data)
-		if err := d.data(out); err != nil {
-			return err
-		}
 	case d.channel != nil:
 		return nil
 	case code != nil:
@@ -193,10 +165,7 @@ func (d *decoder) answer(id []byte, out *source.Out) {
 		if m == market.MarketNone {
 			continue
 		}
-		b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-		b.Kind, b.Flags = market.KindBookDelta, market.FlagEnd
-		b.Instrument = out.SymbolIn(m, symbol)
-		out.Book(&b)
+		out.EndBook(out.SymbolIn(m, symbol))
 	}
 	switch {
 	case unsubscribe || n >= asked:
@@ -217,7 +186,7 @@ func (d *decoder) data(out *source.Out) error {
 	switch string(kind) {
 	case "book":
 	case "trades":
-		return d.each(out, (*decoder).trade)
+		return source.Each(c, d, out, (*decoder).trade)
 	case "quote":
 		one = (*decoder).quote
 	case "ticker", "incremental_ticker":
@@ -238,19 +207,6 @@ func (d *decoder) data(out *source.Out) error {
 	c.Object()
 	if err := one(d, out); err != nil {
 		return err
-	}
-	return c.Err()
-}
-
-// each decodes a list of objects.
-func (d *decoder) each(out *source.Out, one func(*decoder, *source.Out) error) error {
-	c := &d.c
-	c.Array()
-	for c.Elem() {
-		c.Object()
-		if err := one(d, out); err != nil {
-			return err
-		}
 	}
 	return c.Err()
 }
@@ -327,10 +283,10 @@ func (d *decoder) trade(out *source.Out) error {
 		return c.Err()
 	}
 	t.Conditions, t.Instrument = conditions[flags], out.SymbolIn(m, symbol)
-	if d.trades {
+	if d.Uses(market.ChannelTrades) {
 		out.Trade(&t)
 	}
-	if forced != nil && d.liquidations {
+	if forced != nil && d.Uses(market.ChannelLiquidations) {
 		d.liquidation(&t, forced, out)
 	}
 	return nil
@@ -373,8 +329,8 @@ func (d *decoder) liquidation(t *market.Trade, forced []byte, out *source.Out) {
 // whole each time: book.BTC-PERPETUAL.none.20.100ms.
 func (d *decoder) book(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-	b.Origin, b.Kind = d.origin, market.KindBookSnapshot
+	b := source.NewBook(market.KindBookSnapshot)
+	b.Origin = d.origin
 	var symbol []byte
 	sides := 0
 	for c.Key() {
@@ -492,7 +448,7 @@ func (d *decoder) quote(out *source.Out) error {
 // response decodes {"jsonrpc":"2.0","result":…} by the path of its request.
 func (d *decoder) response(in *source.Input, out *source.Out) error {
 	c := &d.c
-	path, _, _ := bytes.Cut(in.URL, []byte("?"))
+	name, _ := in.Asked()
 	var code, reason []byte
 	var result jsonscan.Mark
 	have := false
@@ -516,16 +472,16 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 	}
 	d.channel, d.origin = nil, market.OriginBackfill
 	c.Seek(result)
-	switch name := path[bytes.LastIndexByte(path, '/')+1:]; string(name) {
+	switch name {
 	case "get_instruments":
-		err = d.each(out, (*decoder).instrument)
+		err = source.Each(c, d, out, (*decoder).instrument)
 	case "get_last_trades_by_instrument":
 		c.Object()
 		for c.Key() {
 			if string(c.KeyBytes()) != "trades" {
 				continue
 			}
-			if err = d.each(out, (*decoder).trade); err != nil {
+			if err = source.Each(c, d, out, (*decoder).trade); err != nil {
 				return err
 			}
 		}

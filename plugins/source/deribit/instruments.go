@@ -53,7 +53,7 @@ func parse(symbol string) (n market.Name) {
 	}
 	n.End = market.NameDate(nativeDate, parts[1])
 	if len(parts) == 4 {
-		n.Strike, n.Option = strings.Replace(parts[2], "d", ".", 1), option(parts[3]) // 0d5: a point would end a channel's part
+		n.Strike, n.Option = strings.Replace(parts[2], "d", ".", 1), source.OptionType(parts[3]) // 0d5: a point would end a channel's part
 	}
 	if n.End == "" || native(n) != symbol {
 		return market.Name{}
@@ -81,16 +81,6 @@ func native(n market.Name) string {
 		s += "-" + strings.Replace(n.Strike, ".", "d", 1) + "-P"
 	}
 	return s
-}
-
-func option(s string) market.OptionType {
-	switch s {
-	case "C", "call":
-		return market.OptionCall
-	case "P", "put":
-		return market.OptionPut
-	}
-	return market.OptionNone
 }
 
 // unit is what amounts count: US dollars of inverse contracts, the base currency
@@ -153,8 +143,6 @@ func (d *decoder) instrument(out *source.Out) error {
 			r.LotSize = source.DecimalOrNull(c)
 		case "strike":
 			r.Strike = source.DecimalOrNull(c)
-		case "option_type":
-			r.OptionType = option(string(c.Str()))
 		case "instrument_type":
 			direction = c.Str()
 		case "expiration_timestamp":
@@ -170,7 +158,7 @@ func (d *decoder) instrument(out *source.Out) error {
 	}
 	m := marketOf(symbol)
 	switch {
-	case m == market.MarketNone || !d.wants(m):
+	case m == market.MarketNone || !d.Wants(m):
 		return c.Err()
 	case string(direction) == "linear" && m == market.MarketInverse || string(direction) == "reversed" && m == market.MarketLinear:
 		return fmt.Errorf("at byte %d: %s is %s by its name, %s by the catalogue", c.Offset(), symbol, m, direction)
@@ -179,35 +167,24 @@ func (d *decoder) instrument(out *source.Out) error {
 	if r.Quote = counter; len(counter) == 0 {
 		r.Quote = quote
 	}
-	if len(r.Settle) == 0 && m != market.MarketSpot { // older catalogues don't say it
-		if r.Settle = []byte(n.Settle); n.Settle == "" {
-			r.Settle = r.Quote
-		}
-	}
 	if string(period) == "perpetual" || m == market.MarketSpot { // they expire in the year 3000
 		r.Expiry = market.None
 	}
 	r.Status = status(state, active)
-	r.AmountUnit, r.Instrument = unit(m), []byte(n.String())
-	r.Header.Instrument = out.SymbolIn(m, symbol)
-	out.Instrument(&r)
+	r.AmountUnit = unit(m)
+	out.Listing(&r, m, symbol, n)
 	return nil
 }
 
 // status reads the state of a book, which older catalogues don't have.
 func status(state []byte, active bool) market.Status {
-	switch string(state) {
-	case "":
-		if !active {
-			return market.StatusExpired
-		}
-		return market.StatusTrading
-	case "open":
-		return market.StatusTrading
-	case "settlement", "locked", "halted", "inactive":
-		return market.StatusHalted
-	case "delivered", "archivized":
+	if len(state) == 0 && !active {
 		return market.StatusExpired
 	}
-	return market.StatusUnknown
+	return statuses[string(state)]
+}
+
+var statuses = map[string]market.Status{
+	"": market.StatusTrading, "open": market.StatusTrading, "delivered": market.StatusExpired, "archivized": market.StatusExpired,
+	"settlement": market.StatusHalted, "locked": market.StatusHalted, "halted": market.StatusHalted, "inactive": market.StatusHalted,
 }

@@ -97,18 +97,7 @@ const (
 )
 
 // intervals are the candles that can be subscribed, by the venue's name.
-var intervals = []struct {
-	name, native string
-	length       time.Duration
-}{
-	{"1m", "1", time.Minute}, {"3m", "3", 3 * time.Minute}, {"5m", "5", 5 * time.Minute}, {"10m", "10", 10 * time.Minute},
-	{"15m", "15", 15 * time.Minute}, {"30m", "30", 30 * time.Minute}, {"1h", "60", time.Hour}, {"2h", "120", 2 * time.Hour},
-	{"3h", "180", 3 * time.Hour}, {"6h", "360", 6 * time.Hour}, {"12h", "720", 12 * time.Hour}, {"1d", "1D", 24 * time.Hour},
-}
-
-func stream(c market.Channel, ms []market.Market, k market.Kind) source.ChannelSpec {
-	return source.ChannelSpec{Channel: c, Markets: ms, Kinds: []market.Kind{k}, Transport: source.Stream}
-}
+var intervals = source.NewIntervals("1m=1 3m=3 5m=5 10m=10 15m=15 30m=30 1h=60 2h=120 3h=180 6h=360 12h=720 1d=1D")
 
 // withInterval lets a channel choose how often it is notified.
 func withInterval(c source.ChannelSpec) source.ChannelSpec {
@@ -121,42 +110,34 @@ func withInterval(c source.ChannelSpec) source.ChannelSpec {
 func channels() []source.ChannelSpec {
 	// trade_seq counts the trades of an instrument, those of blocks and
 	// combinations with them.
-	trades := withInterval(stream(market.ChannelTrades, everywhere, market.KindTrade))
+	trades := withInterval(source.StreamOf(market.ChannelTrades, everywhere, market.KindTrade))
 	trades.Sequence, trades.Weight, trades.History = source.SequenceIncrement, 1, &source.History{By: source.HistorySequence}
 
-	book := withInterval(stream(market.ChannelBook, everywhere, market.KindBookDelta))
-	book.Kinds = []market.Kind{market.KindBookSnapshot, market.KindBookDelta}
+	book := withInterval(source.StreamOf(market.ChannelBook, everywhere, market.KindBookSnapshot, market.KindBookDelta))
 	book.Book = &source.BookRule{
 		// All levels, in the stream. A second subscription of the same channel brings
 		// no second snapshot: it is given up and made again.
 		Sequence: source.Sequence{Kind: source.SequenceChain}, Snapshot: source.SnapshotInBand, Recovery: source.RecoverResubscribe,
 	}
 
-	names := make([]string, len(intervals))
-	for i := range intervals {
-		names[i] = intervals[i].name
-	}
-	candles := stream(market.ChannelCandles, everywhere, market.KindCandle)
-	candles.Attributes = schema.Attributes{{Name: "intervals", Type: schema.Strings, Default: []string{"1m"}, Allowed: names, Doc: "lengths of the candles"}}
+	candles := source.StreamOf(market.ChannelCandles, everywhere, market.KindCandle)
+	candles.Attributes = schema.Attributes{intervals.Attribute("lengths of the candles")}
 
-	mark := stream(market.ChannelMarkPrice, derivative, market.KindMarkPrice)
+	mark := source.StreamOf(market.ChannelMarkPrice, derivative, market.KindMarkPrice)
 	mark.StaleAfter = time.Minute // of one frame with the index price, which is sent each second
-	index := stream(market.ChannelIndexPrice, derivative, market.KindIndexPrice)
+	index := source.StreamOf(market.ChannelIndexPrice, derivative, market.KindIndexPrice)
 	index.StaleAfter = time.Minute
-
-	instruments := stream(market.ChannelInstruments, everywhere, market.KindInstrument)
-	instruments.Transport, instruments.PollEvery, instruments.PerMarket, instruments.Weight = source.Poll, time.Hour, true, 1
 	return []source.ChannelSpec{
 		trades, book,
-		stream(market.ChannelBBO, everywhere, market.KindBBO),
-		withInterval(stream(market.ChannelTicker, everywhere, market.KindTicker)),
+		source.StreamOf(market.ChannelBBO, everywhere, market.KindBBO),
+		withInterval(source.StreamOf(market.ChannelTicker, everywhere, market.KindTicker)),
 		candles,
-		stream(market.ChannelFunding, contracts, market.KindFunding), // of perpetuals alone
+		source.StreamOf(market.ChannelFunding, contracts, market.KindFunding), // of perpetuals alone
 		mark, index,
-		stream(market.ChannelOpenInterest, derivative, market.KindOpenInterest),
-		stream(market.ChannelLiquidations, derivative, market.KindLiquidation),
-		withInterval(stream(market.ChannelOptions, []market.Market{market.MarketOption}, market.KindOptionSummary)),
-		stream(market.ChannelVolatilityIndex, []market.Market{market.MarketInverse}, market.KindVolatilityIndex),
-		instruments,
+		source.StreamOf(market.ChannelOpenInterest, derivative, market.KindOpenInterest),
+		source.StreamOf(market.ChannelLiquidations, derivative, market.KindLiquidation),
+		withInterval(source.StreamOf(market.ChannelOptions, []market.Market{market.MarketOption}, market.KindOptionSummary)),
+		source.StreamOf(market.ChannelVolatilityIndex, []market.Market{market.MarketInverse}, market.KindVolatilityIndex),
+		source.CatalogueOf(everywhere),
 	}
 }

@@ -1,10 +1,12 @@
 package deribit
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,11 +29,11 @@ const loginToken = "login"
 // Session dials, has the venue ask for signs of life, logs in where the class
 // needs it, and subscribes.
 func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
-	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
+	script, err := source.DialAndSubscribe(p, r)
 	if err != nil {
-		return source.Script{}, err
+		return script, err
 	}
-	steps := []source.Step{{Dial: &source.Dial{URL: r.Endpoint}},
+	steps := []source.Step{
 		{Send: &source.Frame{Token: idHeartbeat, Data: fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"method":"public/set_heartbeat","params":{"interval":%d}}`, idHeartbeat, heartbeat)}}}
 	if r.Class == classLogin {
 		// The connection is logged in for as long as what the venue grants is good for,
@@ -46,7 +48,8 @@ func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
 				Sign: &source.Sign{Conceal: granted},
 			}}})
 	}
-	return source.Script{Steps: append(steps, source.Step{Subscribe: subscribe})}, nil
+	script.Steps = slices.Insert(script.Steps, 1, steps...)
+	return script, nil
 }
 
 const renewEvery = 10 * time.Minute
@@ -72,56 +75,17 @@ var refusals = []source.Refusal{
 const alone = 8
 
 // Frames renders one call for each channel, or for as many as a call may name.
-// Subscriptions that share one of the venue's channels name it once, and give it
-// up together.
 func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
-	live := map[string]bool{}
-	for _, sub := range r.Live {
-		list, err := streams(sub)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range list {
-			live[name] = true
-		}
-	}
-	var names []string
-	subs := map[string][]int{}
-	for i, sub := range r.Subscriptions {
-		list, err := streams(sub)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range list {
-			if live[name] { // goes on for another
-				continue
-			}
-			if len(subs[name]) == 0 {
-				names = append(names, name)
-			}
-			subs[name] = append(subs[name], i)
-		}
+	all, err := source.Topics(r, streams)
+	if err != nil {
+		return nil, err
 	}
 	size := 1
-	if len(names) > alone {
+	if len(all) > alone {
 		size = maxChannels
 	}
-	var frames []source.Frame
-	for ; len(names) > 0; names = names[min(size, len(names)):] {
-		batch := names[:min(size, len(names))]
-		seen := map[int]bool{}
-		f := call(batch, r.Unsubscribe)
-		for _, name := range batch {
-			for _, i := range subs[name] {
-				if !seen[i] {
-					seen[i] = true
-					f.Subs = append(f.Subs, i)
-				}
-			}
-		}
-		frames = append(frames, f)
-	}
-	return frames, nil
+	return source.FrameBatches(all, func(batch []string, _ string) bool { return len(batch) < size },
+		func(batch []string) source.Frame { return call(batch, r.Unsubscribe) }), nil
 }
 
 // call renders a call. Its id says what the answer can't: from the right,
@@ -148,11 +112,8 @@ func callOf(id []byte) (channels int, unsubscribe bool) {
 }
 
 // streams are the venue's channels that a subscription needs.
-func streams(sub source.Subscription) ([]string, error) {
-	interval := sub.Config.String("interval")
-	if interval == "" {
-		interval = interval100
-	}
+func streams(_ market.Market, sub source.Subscription) ([]string, error) {
+	interval := cmp.Or(sub.Config.String("interval"), interval100)
 	switch sub.Channel {
 	case market.ChannelTrades, market.ChannelLiquidations:
 		return []string{"trades." + sub.Symbol + "." + interval}, nil
@@ -166,24 +127,7 @@ func streams(sub source.Subscription) ([]string, error) {
 		base, _, _ := strings.Cut(sub.Symbol, "-")
 		return []string{"deribit_volatility_index." + strings.ToLower(base) + "_usd"}, nil
 	case market.ChannelCandles:
-		names := sub.Config.Strings("intervals")
-		if len(names) == 0 {
-			names = []string{"1m"}
-		}
-		var all []string
-		for _, name := range names {
-			native := ""
-			for _, i := range intervals {
-				if i.name == name {
-					native = i.native
-				}
-			}
-			if native == "" {
-				return nil, fmt.Errorf("deribit: no candles of %q", name)
-			}
-			all = append(all, "chart.trades."+sub.Symbol+"."+native)
-		}
-		return all, nil
+		return source.CandleTopics(intervals, sub, func(i *source.Interval) string { return "chart.trades." + sub.Symbol + "." + i.Native })
 	}
 	return nil, fmt.Errorf("deribit: channel %s of %s is no stream", sub.Channel, sub.Symbol)
 }
@@ -191,12 +135,8 @@ func streams(sub source.Subscription) ([]string, error) {
 // Requests renders catalogues, and trade history, which is paged by the trades'
 // numbers.
 func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
-	base := r.Base
-	if base == "" {
-		base = p.manifest.Markets[0].HTTP[0]
-	}
-	base += "/api/v2/public/"
-	if r.Purpose == source.PurposeInstruments || r.Purpose == source.PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments {
+	base := cmp.Or(r.Base, p.manifest.Markets[0].HTTP[0]) + "/api/v2/public/"
+	if r.Catalogue() {
 		return []source.Request{{URL: base + "get_instruments?currency=any&kind=" + kind(r.Market), Weight: 1}}, nil
 	}
 	var all []source.Request

@@ -15,7 +15,6 @@ import (
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/plugintest/emulator"
 	"github.com/marketprism/marketprism/sdk/plugintest/oracle"
-	"github.com/marketprism/marketprism/sdk/schema"
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
@@ -128,37 +127,11 @@ func TestInUse(t *testing.T) {
 		{[]market.Channel{market.ChannelMarkPrice, market.ChannelIndexPrice, market.ChannelOpenInterest, market.ChannelFunding},
 			[]market.Kind{market.KindMarkPrice, market.KindIndexPrice, market.KindOpenInterest}},
 	} {
-		s := New()
-		set := map[market.Channel]schema.Values{}
+		var use []source.Subscription
 		for _, ch := range c.channels {
-			set[ch] = nil
+			use = append(use, sub(ch, ""))
 		}
-		dec, err := s.NewDecoder(source.DecoderSettings{Market: market.MarketOption, Channels: set})
-		if err != nil {
-			t.Fatal(err)
-		}
-		out := source.NewOut(s, market.MarketOption)
-		in := &source.Input{Kind: source.InputText, Recv: 1, Data: []byte(frame)}
-		out.Begin(in)
-		if err := dec.Decode(in, out); err != nil {
-			t.Fatal(err)
-		}
-		var got []market.Kind
-		for b := out.Bytes(); len(b) > 0; {
-			if source.IsSignal(b) {
-				_, n, err := source.ParseSignal(b)
-				if err != nil {
-					t.Fatal(err)
-				}
-				b = b[n:]
-				continue
-			}
-			v, err := market.Validate(b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, b = append(got, v.Kind()), b[len(v):]
-		}
+		got := oracle.Kinds(oracle.NewFeed(t, New(), market.MarketOption, use...).Records(t, frame))
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%v give %v, want %v", c.channels, got, c.want)
 		}
@@ -177,11 +150,9 @@ func TestLogin(t *testing.T) {
 	steps := oracle.Session(t, New(), source.SessionRequest{Market: market.MarketInverse, Class: classLogin, Endpoint: e.URL() + "/ws/api/v2",
 		Subscriptions: []source.Subscription{sub(market.ChannelBook, "BTC-PERPETUAL", "interval", intervalRaw)}}, 6)
 	w := oracle.Dial(t, New(), market.MarketInverse, steps[0].Dial.URL)
-	w.Send(t, steps[1].Send.Data)
-	w.UntilSignal(t, "the heartbeat's answer", source.SignalSubscribed, steps[1].Send.Token)
+	w.Acknowledged(t, *steps[1].Send) // the heartbeat
 	subscribe := steps[5].Subscribe[0]
-	w.Send(t, subscribe.Data)
-	w.UntilSignal(t, "the refusal without a login", source.SignalRejected, subscribe.Token+"\x0013778")
+	w.Refused(t, subscribe, "13778") // without a login
 	login := steps[2].Send
 	for _, secret := range []string{"wrong", emulator.DeribitSecret} {
 		values := strings.NewReplacer("${timestamp}", strconv.FormatInt(time.Now().UnixMilli(), 10), "${nonce}", "once")

@@ -121,7 +121,7 @@ func (d *decoder) greeks() {
 }
 
 // fundingPer is what a rate is per, though it is paid all the time.
-var fundingPer = []byte("8h")
+const fundingPer = 8 // hours
 
 // tell emits the records of a ticker that are in use.
 func (d *decoder) tell(m market.Market, out *source.Out) {
@@ -136,7 +136,7 @@ func (d *decoder) tell(m market.Market, out *source.Out) {
 		t := market.BBO{Header: head(market.ChannelBBO), BidPrice: s.bidPrice, BidAmount: s.bidAmount, AskPrice: s.askPrice, AskAmount: s.askAmount}
 		out.BBO(&t)
 	}
-	if d.ticker && !s.partial && !s.last.IsNull() { // what never traded has no ticker
+	if d.Uses(market.ChannelTicker) && !s.partial && !s.last.IsNull() { // what never traded has no ticker
 		t := market.Ticker{Header: head(market.ChannelTicker), Last: s.last, High: s.high, Low: s.low, Volume: s.volume, QuoteVolume: s.quoteVolume,
 			BidPrice: s.bidPrice, BidAmount: s.bidAmount, AskPrice: s.askPrice, AskAmount: s.askAmount, Trades: market.None}
 		if m == market.MarketInverse {
@@ -144,25 +144,12 @@ func (d *decoder) tell(m market.Market, out *source.Out) {
 		}
 		out.Ticker(&t)
 	}
-	if d.mark && !s.mark.IsNull() {
-		p := market.Price{Header: head(market.ChannelMarkPrice), Price: s.mark}
-		p.Kind = market.KindMarkPrice
-		out.Price(&p)
-	}
-	if d.index && !s.index.IsNull() {
-		p := market.Price{Header: head(market.ChannelIndexPrice), Price: s.index}
-		p.Kind = market.KindIndexPrice
-		out.Price(&p)
-	}
-	if d.interest && !s.interest.IsNull() {
-		t := market.OpenInterest{Header: head(market.ChannelOpenInterest), Amount: s.interest}
-		out.OpenInterest(&t)
-	}
-	if d.funding && !s.funding.IsNull() {
-		t := market.Funding{Header: head(market.ChannelFunding), Rate: s.funding, NextTs: market.None, Interval: fundingPer}
-		out.Funding(&t)
-	}
-	if d.options && m == market.MarketOption && !s.partial {
+	h := head(market.ChannelNone)
+	d.MarkPrice(out, h, s.mark)
+	d.IndexPrice(out, h, s.index)
+	d.OpenInterest(out, h, s.interest, market.Decimal{})
+	d.Funding(out, h, market.Funding{Rate: s.funding, NextTs: market.None, Interval: source.Hours(fundingPer)})
+	if d.Uses(market.ChannelOptions) && m == market.MarketOption && !s.partial {
 		t := market.OptionSummary{Header: head(market.ChannelOptions), BidPrice: s.bidPrice, BidAmount: s.bidAmount, BidIV: s.bidIV,
 			AskPrice: s.askPrice, AskAmount: s.askAmount, AskIV: s.askIV, MarkPrice: s.mark, MarkIV: s.markIV, Last: s.last, OpenInterest: s.interest,
 			UnderlyingIndex: s.underlyingIndex, UnderlyingPrice: s.underlyingPrice, Delta: s.delta, Gamma: s.gamma, Vega: s.vega, Theta: s.theta, Rho: s.rho}
@@ -225,12 +212,7 @@ func (d *decoder) candle(out *source.Out) error {
 		return fmt.Errorf("at byte %d: channel %.60q names no length", c.Offset(), d.channel)
 	}
 	symbol, native := rest[:at], rest[at+1:]
-	long := int64(0)
-	for i := range intervals {
-		if intervals[i].native == string(native) {
-			t.Interval, long = intervalNames[i], int64(intervals[i].length)
-		}
-	}
+	i := intervals.Native(native)
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "tick":
@@ -251,21 +233,13 @@ func (d *decoder) candle(out *source.Out) error {
 			c.Skip()
 		}
 	}
-	if t.OpenTs == market.None || long == 0 || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() {
+	if t.OpenTs == market.None || i == nil || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() {
 		return source.Lacks(&d.c, "a candle", "a known length, tick or prices")
 	}
 	if m := marketOf(symbol); m != market.MarketNone {
-		t.CloseTs = t.OpenTs + long
+		i.Put(&t, 0)
 		t.Instrument = out.SymbolIn(m, symbol)
 		out.Candle(&t)
 	}
 	return nil
 }
-
-// intervalNames are those of intervals, ready to be put into records.
-var intervalNames = func() (all [][]byte) {
-	for i := range intervals {
-		all = append(all, []byte(intervals[i].name))
-	}
-	return all
-}()

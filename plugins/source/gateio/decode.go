@@ -13,9 +13,8 @@ import (
 
 // decoder has no state but room: what a frame means follows from the frame.
 type decoder struct {
-	c      jsonscan.Cursor
-	market market.Market
-	use    [32]bool // channels that are in use: one of the venue's carries several
+	c jsonscan.Cursor
+	source.Feed
 
 	m          message     // that is being decoded
 	b          market.Book // of the frame, until the rest of it was read
@@ -115,37 +114,18 @@ func channel(name []byte) (family, topic) {
 	return f, topicNone
 }
 
-// maxCatalogue bounds a response.
-const maxCatalogue = 64 << 20
-
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{market: s.Market}
-	d.c.MaxBytes = maxCatalogue
-	for i := range d.use {
-		_, ok := s.Channels[market.Channel(i)]
-		d.use[i] = ok || s.Channels == nil
-	}
-	return d, nil
-}
-
-// wants says whether records of a market belong to this feed: some catalogues
-// hold those of two.
-func (d *decoder) wants(m market.Market) bool {
-	return d.market == m || d.market == market.MarketMixed || d.market == market.MarketNone
+	return &decoder{Feed: s.Feed(), c: source.NewCursor()}, nil
 }
 
 // Decode handles a frame or a response.
 func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 	switch in.Kind {
 	case source.InputText:
-		if err := d.frame(in.Data, out); err != nil {
-			return fmt.Errorf("gateio: frame: %w", err)
-		}
+		return in.Fail("gateio", d.frame(in.Data, out))
 	case source.InputHTTP:
-		if err := d.response(in, out); err != nil {
-			return fmt.Errorf("gateio: response to %s: %w", in.URL, err)
-		}
+		return in.Fail("gateio", d.response(in, out))
 	}
 	return nil
 }
@@ -160,8 +140,9 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	start := c.Mark()
 	*m = message{sent: market.None}
 	var name, event, token []byte
-	var result, failed, payload jsonscan.Mark
-	waiting, done, refused := false, false, false
+	var failed, payload jsonscan.Mark
+	refused := false
+	var result source.Body
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "time":
@@ -188,19 +169,13 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		case "payload":
 			payload = c.Mark()
 		case "result":
-			result = c.Mark()
 			// Order book V2 has its own time, and nothing but the channel before it.
-			if m.what == topicNone || m.what != isBookV2 && (m.at == 0 || !isData(event)) {
-				waiting = true
-				continue
+			known := m.what != topicNone && (m.what == isBookV2 || m.at != 0 && isData(event))
+			if result.Due(c, known && (event == nil || isData(event))) {
+				if err := d.data(out); err != nil {
+					return err
+				}
 			}
-			if !isData(event) && event != nil {
-				continue
-			}
-			if err := d.data(out); err != nil {
-				return err
-			}
-			done = true
 		case "method":
 			c.Seek(start)
 			return d.method(out)
@@ -208,7 +183,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 			c.Skip()
 		}
 	}
-	if err := c.End(); err != nil {
+	if err := result.End(c, m.family != familyNone && m.what != topicNone && isData(event) && !refused, func() error { return d.data(out) }); err != nil {
 		return err
 	}
 	switch {
@@ -221,14 +196,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		return nil
 	case m.family == familyNone || m.what == topicNone:
 		return fmt.Errorf("unknown channel %.40q", name)
-	case waiting && isData(event):
-		c.Seek(result)
-		if err := d.data(out); err != nil {
-			return err
-		}
-		done = true
-	}
-	if !done {
+	case !result.Done:
 		return fmt.Errorf("event %.20q of %.40q, or it has no result", event, name)
 	}
 	d.emitBook(out)
@@ -261,28 +229,7 @@ func (d *decoder) data(out *source.Out) error {
 	case isSystem:
 		one = (*decoder).system
 	}
-	return d.each(out, one)
-}
-
-// each decodes an object, or each of a list.
-func (d *decoder) each(out *source.Out, one func(*decoder, *source.Out) error) error {
-	c := &d.c
-	if c.Kind() != jsonscan.KindArray {
-		c.Object()
-		return one(d, out)
-	}
-	c.Array()
-	for c.Elem() {
-		depth := c.Depth()
-		c.Object()
-		if err := one(d, out); err != nil {
-			return err
-		}
-		if c.Depth() != depth && c.Err() == nil {
-			return fmt.Errorf("at byte %d: an object that ends early", c.Offset())
-		}
-	}
-	return c.Err()
+	return source.EachOrOne(&d.c, d, out, one)
 }
 
 // moment reads a time in seconds or milliseconds, which have decimals at times,
@@ -409,8 +356,8 @@ func (d *decoder) book(*source.Out) error {
 	c := &d.c
 	b := &d.b
 	*b = market.Book{Header: d.header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-	d.bids, d.asks = d.bids[:0], d.asks[:0]
 	b.Kind = market.KindBookDelta
+	d.bids, d.asks = d.bids[:0], d.asks[:0]
 	symbol, first := d.m.symbol, market.None
 	for c.Key() {
 		switch c.Key1() {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/marketprism/marketprism/sdk/jsonscan"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -38,11 +37,8 @@ func parse(m market.Market, symbol string) (n market.Name) {
 		if len(parts) != 4 {
 			return n
 		}
-		if pair, end, n.Strike = parts[0], parts[1], parts[2]; parts[3] == "C" {
-			n.Option = market.OptionCall
-		} else if parts[3] == "P" {
-			n.Option = market.OptionPut
-		} else {
+		pair, end, n.Strike, n.Option = parts[0], parts[1], parts[2], source.OptionType(parts[3])
+		if n.Option == market.OptionNone {
 			return market.Name{}
 		}
 	}
@@ -122,9 +118,9 @@ func (d *decoder) listing(out *source.Out) error {
 		case "type":
 			kind = string(c.Str())
 		case "precision":
-			r.TickSize = places(c)
+			r.TickSize = source.Places(c)
 		case "amount_precision":
-			r.LotSize = places(c)
+			r.LotSize = source.Places(c)
 		case "quanto_multiplier", "multiplier":
 			r.ContractSize = source.DecimalOrNull(c)
 		case "order_price_round":
@@ -133,10 +129,6 @@ func (d *decoder) listing(out *source.Out) error {
 			r.LotSize = source.DecimalOrNull(c)
 		case "strike_price":
 			r.Strike = source.DecimalOrNull(c)
-		case "is_call":
-			if r.OptionType = market.OptionPut; c.Bool() {
-				r.OptionType = market.OptionCall
-			}
 		case "expire_time", "expiration_time":
 			r.Expiry = moment(c)
 		case "trade_status", "status":
@@ -151,7 +143,7 @@ func (d *decoder) listing(out *source.Out) error {
 		return source.Lacks(c, "an instrument", "id or name")
 	}
 	m := d.m.family.market(symbol)
-	if err := c.Err(); err != nil || !d.wants(m) {
+	if err := c.Err(); err != nil || !d.Wants(m) {
 		return err
 	}
 	if inverse := kind == "inverse"; m != market.MarketSpot && m != market.MarketOption && inverse != (m == market.MarketInverse) {
@@ -166,26 +158,8 @@ func (d *decoder) listing(out *source.Out) error {
 	if r.LotSize.Sign() == 0 { // of contracts that can be divided, without saying how far
 		r.LotSize = market.Decimal{}
 	}
-	n := parse(m, string(symbol))
-	r.Base, r.Quote, r.Instrument = []byte(n.Base), []byte(n.Quote), []byte(n.String())
-	if m != market.MarketSpot {
-		if r.Settle = r.Quote; n.Settle != "" {
-			r.Settle = []byte(n.Settle)
-		}
-	}
-	r.Header.Instrument = out.SymbolIn(m, symbol)
-	out.Instrument(&r)
+	out.Listing(&r, m, symbol, parse(m, string(symbol)))
 	return nil
-}
-
-// places reads a number of places as the step that they allow.
-func places(c *jsonscan.Cursor) market.Decimal {
-	n := c.Int64()
-	if n < 0 || n > market.MaxScale {
-		c.Fail("a number of places is out of range")
-		return market.Decimal{}
-	}
-	return market.NewDecimal(1, uint8(n))
 }
 
 func status(s []byte, before market.Status) market.Status {

@@ -87,8 +87,7 @@ func (d *decoder) tradesV3(out *source.Out) error {
 // depthV3 decodes a whole book, or changes, which have no number.
 func (d *decoder) depthV3(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: d.header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-	b.Kind = market.KindBookDelta
+	b := source.NewBook(market.KindBookDelta)
 	d.bids, d.asks = d.bids[:0], d.asks[:0]
 	if c.Elem() && c.Bool() {
 		b.Kind, b.Flags = market.KindBookSnapshot, market.FlagReset

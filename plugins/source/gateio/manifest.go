@@ -87,13 +87,7 @@ func endpoint(class, url, family string) source.Endpoint {
 
 // intervals are the candles that every market has. Those of 7d begin on
 // Thursdays, for the venue counts from 1970 on.
-var intervals = []struct {
-	name   string
-	length time.Duration
-}{
-	{"10s", 10 * time.Second}, {"1m", time.Minute}, {"5m", 5 * time.Minute}, {"15m", 15 * time.Minute}, {"30m", 30 * time.Minute},
-	{"1h", time.Hour}, {"4h", 4 * time.Hour}, {"8h", 8 * time.Hour}, {"1d", 24 * time.Hour}, {"7d", 168 * time.Hour},
-}
+var intervals = source.NewIntervals("10s 1m 5m 15m 30m 1h 4h 8h 1d 7d")
 
 // Levels a side of order book V2, whose feeds are sent each 20 and each 100 ms.
 const (
@@ -114,7 +108,7 @@ func channels() []source.ChannelSpec {
 
 func channelsOf(m market.Market) []source.ChannelSpec {
 	stream := func(c market.Channel, k ...market.Kind) source.ChannelSpec {
-		s := source.ChannelSpec{Channel: c, Markets: []market.Market{m}, Kinds: k, Transport: source.Stream}
+		s := source.StreamOf(c, []market.Market{m}, k...)
 		switch m {
 		case market.MarketLinear:
 			s.ClassWhen = []source.ClassRule{{Symbol: "*_*_*", Class: classDelivery}, {Symbol: "*_USD1", Class: classUSD1}}
@@ -128,16 +122,10 @@ func channelsOf(m market.Market) []source.ChannelSpec {
 	if m == market.MarketSpot { // "One market Trade ID (Continuous Growth within a Single Market ID)"
 		trades.Sequence = source.SequenceRange
 	}
-	names := make([]string, len(intervals))
-	for i := range intervals {
-		names[i] = intervals[i].name
-	}
 	candles := stream(market.ChannelCandles, market.KindCandle)
-	candles.Attributes = schema.Attributes{{Name: "intervals", Type: schema.Strings, Default: []string{"1m"}, Allowed: names, Doc: "lengths of the candles"}}
-	instruments := stream(market.ChannelInstruments, market.KindInstrument)
-	instruments.Transport, instruments.PollEvery, instruments.PerMarket, instruments.Weight, instruments.ClassWhen = source.Poll, time.Hour, true, 1, nil
+	candles.Attributes = schema.Attributes{intervals.Attribute("lengths of the candles")}
 	all := []source.ChannelSpec{trades, book(m, stream(market.ChannelBook, market.KindBookSnapshot, market.KindBookDelta)),
-		stream(market.ChannelBBO, market.KindBBO), stream(market.ChannelTicker, market.KindTicker), candles, instruments}
+		stream(market.ChannelBBO, market.KindBBO), stream(market.ChannelTicker, market.KindTicker), candles, source.CatalogueOf([]market.Market{m})}
 	if m == market.MarketSpot {
 		return all
 	}

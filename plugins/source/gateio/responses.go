@@ -56,7 +56,7 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 	default:
 		return fmt.Errorf("no such request is known")
 	}
-	if err := d.each(out, one); err != nil {
+	if err := source.EachOrOne(c, d, out, one); err != nil {
 		return err
 	}
 	if err := c.End(); err != nil {

@@ -1,9 +1,9 @@
 package gateio
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"net/url"
 	"slices"
 	"strconv"
@@ -19,78 +19,28 @@ var decimals = map[string]string{"X-Gate-Size-Decimal": "1"}
 
 // Session dials and subscribes.
 func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
-	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
-	if err != nil {
-		return source.Script{}, err
+	script, err := source.DialAndSubscribe(p, r)
+	if err == nil && r.Market != market.MarketSpot {
+		script.Steps[0].Dial.Header = decimals
 	}
-	dial := &source.Dial{URL: r.Endpoint}
-	if r.Market != market.MarketSpot {
-		dial.Header = decimals
-	}
-	return source.Script{Steps: []source.Step{{Dial: dial}, {Subscribe: subscribe}}}, nil
-}
-
-// request subscribes to a channel, or gives it up. The venue wants a time only
-// of requests that are signed.
-type request struct {
-	ID      uint32   `json:"id"`
-	Channel string   `json:"channel"`
-	Event   string   `json:"event"`
-	Payload []string `json:"payload"`
+	return script, err
 }
 
 // Frames renders one request for each channel of a symbol, for the venue refuses
-// a request as a whole where one of its symbols is wrong. Channels that share
-// one of the venue's name it once, and it isn't given up while another needs it.
+// a request as a whole where one of its symbols is wrong. It wants a time only of
+// requests that are signed.
 func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
-	event := "subscribe"
-	if r.Unsubscribe {
-		event = "unsubscribe"
-	}
-	needed := map[string]bool{}
-	for _, sub := range r.Live {
-		all, err := requests(r.Market, sub)
-		if err != nil {
-			return nil, err
-		}
-		for i := range all {
-			needed[all[i].name()] = r.Unsubscribe
-		}
-	}
-	var frames []source.Frame
-	at := map[string]int{}
-	for i, sub := range r.Subscriptions {
-		all, err := requests(r.Market, sub)
-		if err != nil {
-			return nil, err
-		}
-		for _, q := range all {
-			name := q.name()
-			if needed[name] {
-				continue
-			}
-			if j, ok := at[name]; ok {
-				frames[j].Subs = append(frames[j].Subs, i)
-				continue
-			}
-			at[name] = len(frames)
-			q.Event, q.ID = event, id(event, name)
-			data, _ := json.Marshal(q) // numbers and texts always marshal
-			frames = append(frames, source.Frame{Data: string(data), Token: strconv.FormatUint(uint64(q.ID), 10), Subs: []int{i}})
-		}
-	}
-	return frames, nil
+	event := r.Op("subscribe", "unsubscribe")
+	return source.FrameEach(r, requests, func(what string) source.Frame {
+		id := source.RequestID(event, what)
+		channel, rest, _ := strings.Cut(what, separator)
+		payload, _ := json.Marshal(strings.Split(rest, separator)) // texts always marshal
+		return source.Frame{Token: id, Data: fmt.Sprintf(`{"id":%s,"channel":"%s","event":"%s","payload":%s}`, id, channel, event, payload)}
+	})
 }
 
-func (q *request) name() string { return q.Channel + " " + strings.Join(q.Payload, " ") }
-
-// id is the number of a request, of 31 bits. It follows from what is asked: a
-// plugin has no counter that would outlive a restart.
-func id(event, name string) uint32 {
-	h := fnv.New32a()
-	h.Write([]byte(event + name))
-	return h.Sum32() &^ (1 << 31)
-}
+// separator stands between a channel and what it is of, in requests.
+const separator = "\x00"
 
 // inTickers are the channels that come with tickers beside the ticker.
 var inTickers = map[market.Market][]market.Channel{
@@ -99,8 +49,8 @@ var inTickers = map[market.Market][]market.Channel{
 	market.MarketOption:  {market.ChannelMarkPrice, market.ChannelIndexPrice, market.ChannelOpenInterest, market.ChannelOptions},
 }
 
-// requests are those that a subscription needs.
-func requests(m market.Market, sub source.Subscription) ([]request, error) {
+// requests are those that a subscription needs: channels and what they are of.
+func requests(m market.Market, sub source.Subscription) ([]string, error) {
 	family, tickers, candles := familyFutures+".", "tickers", "candlesticks"
 	perpetual := false
 	switch m {
@@ -111,8 +61,8 @@ func requests(m market.Market, sub source.Subscription) ([]request, error) {
 	default:
 		perpetual = !delivered(sub.Symbol)
 	}
-	one := func(name string, payload ...string) ([]request, error) {
-		return []request{{Channel: family + name, Payload: payload}}, nil
+	one := func(name string, payload ...string) ([]string, error) {
+		return []string{family + name + separator + strings.Join(payload, separator)}, nil
 	}
 	switch c := sub.Channel; {
 	case c == market.ChannelTrades:
@@ -134,18 +84,7 @@ func requests(m market.Market, sub source.Subscription) ([]request, error) {
 	case c == market.ChannelLongShortRatio && family == familyFutures+".":
 		return one("contract_stats", sub.Symbol, "1m")
 	case c == market.ChannelCandles:
-		list := sub.Config.Strings("intervals")
-		if len(list) == 0 {
-			list = []string{"1m"}
-		}
-		var all []request
-		for _, i := range list {
-			if length([]byte(i)) == 0 {
-				return nil, fmt.Errorf("gateio: no candles of %q", i)
-			}
-			all = append(all, request{Channel: family + candles, Payload: []string{i, sub.Symbol}})
-		}
-		return all, nil
+		return source.CandleTopics(intervals, sub, func(i *source.Interval) string { return family + candles + separator + i.Name + separator + sub.Symbol })
 	}
 	return nil, fmt.Errorf("gateio: channel %s of %s is no stream", sub.Channel, sub.Symbol)
 }
@@ -160,17 +99,13 @@ func updateLevels(m market.Market) int {
 
 // Requests renders catalogues, book snapshots, and the newest trades.
 func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
-	base := r.Base
-	if base == "" {
-		base = p.manifest.Markets[0].HTTP[0]
-	}
-	base += "/api/v4/"
+	base := cmp.Or(r.Base, p.manifest.Markets[0].HTTP[0]) + "/api/v4/"
 	header := decimals
 	if r.Market == market.MarketSpot {
 		header = nil
 	}
 	get := func(path string) source.Request { return source.Request{URL: base + path, Header: header, Weight: 1} }
-	if r.Purpose == source.PurposeInstruments || r.Purpose == source.PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments {
+	if r.Catalogue() {
 		var all []source.Request
 		for _, path := range catalogues(r.Market) {
 			all = append(all, get(path))

@@ -17,7 +17,11 @@ var sub = oracle.Sub
 
 // parts of a frame: what it does, to which channel, with what, the subscriptions.
 func parts(f source.Frame) string {
-	var r request
+	var r struct {
+		ID             uint32
+		Channel, Event string
+		Payload        []string
+	}
 	if err := json.Unmarshal([]byte(f.Data), &r); err != nil || strconv.Itoa(int(r.ID)) != f.Token || r.ID>>31 != 0 {
 		return fmt.Sprintf("%s %v", f.Data, err)
 	}
@@ -118,19 +122,12 @@ func TestBooks(t *testing.T) {
 	steps := oracle.Session(t, New(), source.SessionRequest{Market: market.MarketSpot, Endpoint: e.URL() + "/ws/v4/", Subscriptions: []source.Subscription{sub(market.ChannelBook, "BTC_USDT")}}, 2)
 	w := oracle.Dial(t, New(), market.MarketSpot, steps[0].Dial.URL)
 	subscribe := steps[1].Subscribe[0]
-	w.Send(t, subscribe.Data)
-	w.UntilSignal(t, "the acknowledgement", source.SignalSubscribed, subscribe.Token)
+	w.Acknowledged(t, subscribe)
 	w.UntilRecords(t, market.KindBookSnapshot, market.KindBookDelta)
-	w.Send(t, subscribe.Data)
-	w.UntilSignal(t, "that it is subscribed already", source.SignalSubscribed, subscribe.Token)
-	frames, err := New().Frames(source.FrameRequest{Market: market.MarketSpot, Unsubscribe: true, Subscriptions: []source.Subscription{sub(market.ChannelBook, "BTC_USDT")}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.Send(t, frames[0].Data)
-	w.Until(t, "the book's end", func(i oracle.Item) bool {
-		return i.Record != nil && i.Record.Flags()&market.FlagEnd != 0 && i.Instrument.Symbol == "BTC_USDT"
-	})
+	w.Acknowledged(t, subscribe) // though it is subscribed already
+	end := oracle.Render(t, New(), source.FrameRequest{Market: market.MarketSpot, Unsubscribe: true, Subscriptions: []source.Subscription{sub(market.ChannelBook, "BTC_USDT")}})
+	w.Send(t, end[0].Data)
+	w.UntilEnd(t, "BTC_USDT")
 	w.Send(t, `{"id":5,"channel":"spot.trades","event":"subscribe","payload":["NO_PAIR"]}`)
 	w.UntilSignal(t, "a refusal", source.SignalRejected, "5\x002: unknown currency pair NO_PAIR")
 }

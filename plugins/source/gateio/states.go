@@ -3,22 +3,11 @@ package gateio
 import (
 	"bytes"
 	"fmt"
-	"time"
 
 	"github.com/marketprism/marketprism/sdk/jsonscan"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
-
-// length is that of a candle; 0 if it isn't known.
-func length(name []byte) time.Duration {
-	for i := range intervals {
-		if string(name) == intervals[i].name {
-			return intervals[i].length
-		}
-	}
-	return 0
-}
 
 // candle decodes a candle, whose name is its length and its symbol: 1m_BTC_USDT.
 // Spot's a counts the base currency and v the quote currency; frames from before
@@ -58,14 +47,14 @@ func (d *decoder) candle(out *source.Out) error {
 	if !ok || t.OpenTs == market.None || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() {
 		return source.Lacks(c, "a candle", "n, t, o, h, l or c")
 	}
-	long := length(interval)
-	if long == 0 {
+	i := intervals.Native(interval)
+	if i == nil {
 		return fmt.Errorf("at byte %d: a candle of the unknown length %.20q", c.Offset(), interval)
 	}
 	if d.m.family == ofSpot && !amount.IsNull() {
 		t.Volume, t.QuoteVolume = amount, t.Volume
 	}
-	t.Interval, t.CloseTs = interval, t.OpenTs+int64(long)
+	i.Put(&t, 0)
 	t.Instrument = d.symbolOf(symbol, out)
 	out.Candle(&t)
 	return nil
@@ -115,7 +104,7 @@ func (d *decoder) ticker(out *source.Out) error {
 		case "funding_next_apply":
 			f.NextTs = moment(c)
 		case "funding_interval":
-			f.Interval = hours(c.Int64())
+			f.Interval = source.Hours(c.Int64() / 3600)
 		case "t":
 			h.Ts = source.Millis(c)
 			t.Ts = h.Ts
@@ -127,53 +116,20 @@ func (d *decoder) ticker(out *source.Out) error {
 		return source.Lacks(c, "a ticker", "symbol, last or mark_price")
 	}
 	h.Instrument = d.symbolOf(symbol, out)
-	if d.use[market.ChannelTicker] {
+	if d.Uses(market.ChannelTicker) {
 		t.Instrument = h.Instrument
 		out.Ticker(&t)
 	}
-	if d.use[market.ChannelFunding] && !f.Rate.IsNull() {
-		f.Header = h
-		f.Channel = market.ChannelFunding
-		out.Funding(&f)
-	}
+	d.Funding(out, h, f)
 	d.states(h, mark, index, interest, out)
 	return nil
 }
 
 // states emits what tickers of contracts and options have beside the ticker.
 func (d *decoder) states(h market.Header, mark, index, interest market.Decimal, out *source.Out) {
-	if d.use[market.ChannelMarkPrice] && !mark.IsNull() {
-		p := market.Price{Header: h, Price: mark}
-		p.Kind, p.Channel = market.KindMarkPrice, market.ChannelMarkPrice
-		out.Price(&p)
-	}
-	if d.use[market.ChannelIndexPrice] && !index.IsNull() {
-		p := market.Price{Header: h, Price: index}
-		p.Kind, p.Channel = market.KindIndexPrice, market.ChannelIndexPrice
-		out.Price(&p)
-	}
-	if d.use[market.ChannelOpenInterest] && !interest.IsNull() {
-		o := market.OpenInterest{Header: h, Amount: interest}
-		o.Channel = market.ChannelOpenInterest
-		out.OpenInterest(&o)
-	}
-}
-
-var hourNames = []byte("1h2h4h8h")
-
-// hours names a funding interval in seconds.
-func hours(seconds int64) []byte {
-	switch seconds {
-	case 3600:
-		return hourNames[0:2]
-	case 2 * 3600:
-		return hourNames[2:4]
-	case 4 * 3600:
-		return hourNames[4:6]
-	case 8 * 3600:
-		return hourNames[6:8]
-	}
-	return nil
+	d.MarkPrice(out, h, mark)
+	d.IndexPrice(out, h, index)
+	d.OpenInterest(out, h, interest, market.Decimal{})
 }
 
 // optionTicker decodes an option's ticker, which carries five channels.
@@ -228,12 +184,12 @@ func (d *decoder) optionTicker(out *source.Out) error {
 		return source.Lacks(c, "an option's ticker", "name or mark_price")
 	}
 	h.Instrument = d.symbolOf(symbol, out)
-	if d.use[market.ChannelTicker] {
+	if d.Uses(market.ChannelTicker) {
 		t := market.Ticker{Header: h, Trades: market.None, Last: o.Last, BidPrice: o.BidPrice, BidAmount: o.BidAmount, AskPrice: o.AskPrice, AskAmount: o.AskAmount}
 		out.Ticker(&t)
 	}
 	d.states(h, o.MarkPrice, index, o.OpenInterest, out)
-	if d.use[market.ChannelOptions] {
+	if d.Uses(market.ChannelOptions) {
 		o.Header, o.UnderlyingPrice = h, index
 		o.Channel = market.ChannelOptions
 		o.UnderlyingIndex, _, _ = bytes.Cut(symbol, []byte{'-'})
@@ -342,8 +298,7 @@ func (d *decoder) system(out *source.Out) error {
 	return nil
 }
 
-// answered passes on an acknowledgement, unless nobody waits for it. The book of
-// a symbol that is given up ends.
+// answered passes on an acknowledgement. The book of a symbol that is given up ends.
 func (d *decoder) answered(event string, token []byte, payload jsonscan.Mark, out *source.Out) error {
 	m := &d.m
 	if event == "unsubscribe" && payload != (jsonscan.Mark{}) && (m.what == isBookV2 || m.what == isBookUpdate || m.what == isBookWhole) {
@@ -355,18 +310,13 @@ func (d *decoder) answered(event string, token []byte, payload jsonscan.Mark, ou
 			if m.what == isBookV2 {
 				symbol, _ = feed(symbol)
 			}
-			b := market.Book{Header: d.header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-			b.Kind, b.Flags = market.KindBookDelta, market.FlagEnd
-			b.Instrument = d.symbolOf(symbol, out)
+			b := source.NewBook(market.KindBookDelta)
+			b.TsSend, b.Flags, b.Instrument = m.sent, market.FlagEnd, d.symbolOf(symbol, out)
 			out.Book(&b)
 		}
 		if err := c.Err(); err != nil {
 			return err
 		}
-	}
-	if len(token) == 0 {
-		out.Heartbeat()
-		return nil
 	}
 	out.Subscribed(token)
 	return nil

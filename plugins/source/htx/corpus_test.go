@@ -28,8 +28,8 @@ func TestMessages(t *testing.T) {
 		Normalise: func(m *oracle.Message, e map[string]any) {
 			delete(e, "history") // what came before the message says it
 			for _, i := range intervals {
-				if e["interval"] == i.native { // one name for all venues
-					e["interval"] = i.name
+				if e["interval"] == i.Native { // one name for all venues
+					e["interval"] = i.Name
 					break
 				}
 			}

@@ -12,10 +12,10 @@ import (
 
 // decoder knows since when trades are subscribed; all else follows from the frame.
 type decoder struct {
-	c      jsonscan.Cursor
-	z      inflater
-	market market.Market
-	since  map[uint64]int64 // of streams of trades that have brought none yet: see stream
+	c jsonscan.Cursor
+	source.Feed
+	z     inflater
+	since map[uint64]int64 // of streams of trades that have brought none yet: see stream
 
 	m          message      // that is being decoded
 	b          market.Book  // of the frame, until the rest of it was read
@@ -108,19 +108,9 @@ func (t topic) isBook() bool { return t >= isMBP && t <= isDepth }
 // emitted when the frame was read.
 func (t topic) held() bool { return t.isBook() || t == isMark || t == isIndex }
 
-// maxCatalogue bounds a response.
-const maxCatalogue = 64 << 20
-
 // NewDecoder starts a decoder.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{market: s.Market, since: map[uint64]int64{}}
-	d.c.MaxBytes = maxCatalogue
-	return d, nil
-}
-
-// wants says whether records of a market belong to this feed.
-func (d *decoder) wants(m market.Market) bool {
-	return d.market == m || d.market == market.MarketMixed || d.market == market.MarketNone
+	return &decoder{Feed: s.Feed(), c: source.NewCursor(), since: map[uint64]int64{}}, nil
 }
 
 // Decode handles a frame or a response.
@@ -135,14 +125,10 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 		fallthrough
 	case source.InputText: // recordings may hold what was inflated
 		d.m = message{conn: in.Conn, sent: market.None}
-		if err := d.frame(data, out); err != nil {
-			return fmt.Errorf("htx: frame: %w", err)
-		}
+		return in.Fail("htx", d.frame(data, out))
 	case source.InputHTTP:
 		d.m = message{sent: market.None}
-		if err := d.response(in, out); err != nil {
-			return fmt.Errorf("htx: response to %s: %w", in.URL, err)
-		}
+		return in.Fail("htx", d.response(in, out))
 	case source.InputClose:
 		for k := range d.since {
 			if uint32(k>>32) == in.Conn {
@@ -161,8 +147,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	c.Reset(frame)
 	c.Object()
 	var a answer
-	var data jsonscan.Mark
-	waiting, done := false, false
+	var body source.Body
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "ch", "topic":
@@ -170,15 +155,11 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		case "ts":
 			m.sent = source.Millis(c)
 		case "tick", "data":
-			if m.what == topicNone || m.sent == market.None && !m.what.held() {
-				data, waiting = c.Mark(), true
-				c.Skip()
-				continue
+			if body.Due(c, m.what != topicNone && (m.sent != market.None || m.what.held())) {
+				if err := d.data(out); err != nil {
+					return err
+				}
 			}
-			if err := d.data(out); err != nil {
-				return err
-			}
-			done = true
 		case "rep":
 			m.name(c.Str())
 			m.asked = true
@@ -202,26 +183,16 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 			c.Skip()
 		}
 	}
-	if err := c.End(); err != nil {
+	answers := a.verb != "" || len(a.code) > 0
+	if err := body.End(c, m.what != topicNone && !answers, func() error { return d.data(out) }); err != nil {
 		return err
 	}
-	if a.verb != "" || len(a.code) > 0 {
-		return d.answered(&a, out)
-	}
-	if waiting && m.what != topicNone {
-		c.Seek(data)
-		if err := d.data(out); err != nil {
-			return err
-		}
-		if err := c.End(); err != nil {
-			return err
-		}
-		done = true
-	}
 	switch {
+	case answers:
+		return d.answered(&a, out)
 	case m.what == topicNone:
 		return fmt.Errorf("unknown topic %.60q", m.topic)
-	case !done:
+	case !body.Done:
 		return fmt.Errorf("no data of %.60q", m.topic)
 	}
 	d.emit(out)
@@ -232,57 +203,24 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 func (d *decoder) data(out *source.Out) error {
 	switch d.m.what {
 	case isTrades:
-		return d.each(out, (*decoder).tradeList)
+		return source.EachOrOne(&d.c, d, out, (*decoder).tradeList)
 	case isMBP, isMBPWhole, isHighFrequency, isDepth:
-		return d.each(out, (*decoder).book)
+		return source.EachOrOne(&d.c, d, out, (*decoder).book)
 	case isBBO:
-		return d.each(out, (*decoder).bbo)
+		return source.EachOrOne(&d.c, d, out, (*decoder).bbo)
 	case isTicker:
-		return d.each(out, (*decoder).ticker)
+		return source.EachOrOne(&d.c, d, out, (*decoder).ticker)
 	case isCandles:
-		return d.each(out, (*decoder).candle)
+		return source.EachOrOne(&d.c, d, out, (*decoder).candle)
 	case isMark, isIndex:
-		return d.each(out, (*decoder).price)
+		return source.EachOrOne(&d.c, d, out, (*decoder).price)
 	case isBasis:
-		return d.each(out, (*decoder).basis)
+		return source.EachOrOne(&d.c, d, out, (*decoder).basis)
 	case isFunding:
-		return d.each(out, (*decoder).funding)
+		return source.EachOrOne(&d.c, d, out, (*decoder).funding)
 	default:
-		return d.each(out, (*decoder).liquidation)
+		return source.EachOrOne(&d.c, d, out, (*decoder).liquidation)
 	}
-}
-
-// each decodes an object, or each of a list.
-func (d *decoder) each(out *source.Out, one func(*decoder, *source.Out) error) error {
-	c := &d.c
-	if c.Kind() != jsonscan.KindArray {
-		depth := c.Depth()
-		c.Object()
-		if err := one(d, out); err != nil {
-			return err
-		}
-		return d.whole(depth)
-	}
-	c.Array()
-	for c.Elem() {
-		depth := c.Depth()
-		c.Object()
-		if err := one(d, out); err != nil {
-			return err
-		}
-		if err := d.whole(depth); err != nil {
-			return err
-		}
-	}
-	return c.Err()
-}
-
-// whole: an object that was decoded ended where it began.
-func (d *decoder) whole(depth int) error {
-	if c := &d.c; c.Depth() != depth && c.Err() == nil {
-		return fmt.Errorf("at byte %d: an object that ends early", c.Offset())
-	}
-	return d.c.Err()
 }
 
 // header is where a record's header begins.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/marketprism/marketprism/sdk/jsonscan"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -157,19 +156,17 @@ func (d *decoder) listing(out *source.Out) error {
 		case "qc", "quote-currency":
 			quote = c.Str()
 		case "pp", "tpp", "price-precision":
-			r.TickSize = places(c)
+			r.TickSize = source.Places(c)
 		case "ap", "tap", "amount-precision":
-			r.LotSize = places(c)
+			r.LotSize = source.Places(c)
 		case "state":
-			r.Status = state(c.Str())
+			r.Status = states[string(c.Str())]
 		case "contract_size":
 			r.ContractSize = source.Decimal(c)
 		case "price_tick":
 			r.TickSize = source.Decimal(c)
 		case "delivery_time": // "" of perpetuals
-			if text := c.NumOrStr(); len(text) > 0 {
-				r.Expiry = millis(c, text)
-			}
+			r.Expiry = source.MillisOrNone(c)
 		case "contract_status":
 			r.Status = status(c.Int64())
 		default:
@@ -185,7 +182,7 @@ func (d *decoder) listing(out *source.Out) error {
 	} else {
 		r.AmountUnit = market.UnitBase
 	}
-	if err := c.Err(); err != nil || !d.wants(m) {
+	if err := c.Err(); err != nil || !d.Wants(m) {
 		return err
 	}
 	n := parse(m, string(symbol))
@@ -193,39 +190,14 @@ func (d *decoder) listing(out *source.Out) error {
 	if !contract && string(symbol) == string(base)+string(quote) {
 		n = market.Name{Base: strings.ToUpper(string(base)), Quote: strings.ToUpper(string(quote))}
 	}
-	r.Base, r.Quote, r.Instrument = []byte(n.Base), []byte(n.Quote), []byte(n.String())
-	if contract {
-		if r.Settle = r.Quote; n.Settle != "" {
-			r.Settle = []byte(n.Settle)
-		}
-	}
-	r.Header.Instrument = out.SymbolIn(m, symbol)
-	out.Instrument(&r)
+	out.Listing(&r, m, symbol, n)
 	return nil
 }
 
-// places reads a number of places as the step that they allow.
-func places(c *jsonscan.Cursor) market.Decimal {
-	n := c.Int64()
-	if n < 0 || n > market.MaxScale {
-		c.Fail("a number of places is out of range")
-		return market.Decimal{}
-	}
-	return market.NewDecimal(1, uint8(n))
-}
-
-func state(s []byte) market.Status {
-	switch string(s) {
-	case "online":
-		return market.StatusTrading
-	case "suspend", "fuse", "transfer-board":
-		return market.StatusHalted
-	case "pre-online", "not-online":
-		return market.StatusPreOpen
-	case "offline":
-		return market.StatusDelisted
-	}
-	return market.StatusUnknown
+// states are those of pairs.
+var states = map[string]market.Status{
+	"online": market.StatusTrading, "offline": market.StatusDelisted, "pre-online": market.StatusPreOpen, "not-online": market.StatusPreOpen,
+	"suspend": market.StatusHalted, "fuse": market.StatusHalted, "transfer-board": market.StatusHalted,
 }
 
 // status reads a contract's: 5 to 7 are settlement and delivery, 9 suspends.

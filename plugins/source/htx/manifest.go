@@ -91,14 +91,14 @@ func endpoint(class, url string, messages source.Rate) source.Endpoint {
 
 // intervals are the candles by the venue's names. Its days, weeks, months and
 // years begin in Singapore.
-var intervals = []struct {
-	name, native string
-	length       time.Duration // 0: so many months
-	months       int
-}{
-	{"1m", "1min", time.Minute, 0}, {"5m", "5min", 5 * time.Minute, 0}, {"15m", "15min", 15 * time.Minute, 0}, {"30m", "30min", 30 * time.Minute, 0},
-	{"1h", "60min", time.Hour, 0}, {"4h", "4hour", 4 * time.Hour, 0}, {"1d", "1day", 24 * time.Hour, 0}, {"1w", "1week", 168 * time.Hour, 0},
-	{"1M", "1mon", 0, 1}, {"1y", "1year", 0, 12},
+var intervals = source.NewIntervals("1m=1min 5m=5min 15m=15min 30m=30min 1h=60min 4h=4hour 1d=1day 1w=1week 1M=1mon 1y=1year")
+
+// intervalsOf are those of a market: contracts have no years.
+func intervalsOf(m market.Market) source.Intervals {
+	if m == market.MarketSpot {
+		return intervals
+	}
+	return intervals.Without("1y")
 }
 
 // The levels a side that books can be had with.
@@ -110,34 +110,21 @@ var (
 func channels(m market.Market) []source.ChannelSpec {
 	spot := m == market.MarketSpot
 	stream := func(c market.Channel, class string, k ...market.Kind) source.ChannelSpec {
-		s := source.ChannelSpec{Channel: c, Markets: []market.Market{m}, Kinds: k, Transport: source.Stream, Class: class}
-		if m == market.MarketInverse && class == "" {
+		s := source.StreamOf(c, []market.Market{m}, k...)
+		if s.Class = class; m == market.MarketInverse && class == "" {
 			s.ClassWhen = []source.ClassRule{{Symbol: datedSymbols, Class: classDated}}
 		}
 		return s
-	}
-	poll := func(c market.Channel, every time.Duration, weight int, k market.Kind) source.ChannelSpec {
-		return source.ChannelSpec{Channel: c, Markets: []market.Market{m}, Kinds: []market.Kind{k}, Transport: source.Poll, PollEvery: every, Weight: weight}
 	}
 	trades := stream(market.ChannelTrades, "", market.KindTrade)
 	trades.History = &source.History{By: source.HistoryRecent}
 	if spot { // they count a pair's trades: between recordings of 14 days they rise as the ticker's count says
 		trades.Sequence = source.SequenceIncrement
 	}
-	names := make([]string, len(intervals))
-	for i := range intervals {
-		names[i] = intervals[i].name
-	}
-	if !spot {
-		names = names[:len(names)-1] // no years
-	}
 	candles := stream(market.ChannelCandles, "", market.KindCandle)
-	candles.Attributes = schema.Attributes{{Name: "intervals", Type: schema.Strings, Default: []string{"1m"}, Allowed: names,
-		Doc: "lengths of the candles; those from 1d on begin by Singapore's day"}}
-	instruments := poll(market.ChannelInstruments, time.Hour, 1, market.KindInstrument)
-	instruments.PerMarket = true
+	candles.Attributes = schema.Attributes{intervalsOf(m).Attribute("lengths of the candles; those from 1d on begin by Singapore's day")}
 	all := []source.ChannelSpec{trades, book(m, stream), stream(market.ChannelBBO, "", market.KindBBO), stream(market.ChannelTicker, "", market.KindTicker),
-		candles, instruments}
+		candles, source.CatalogueOf([]market.Market{m})}
 	if spot {
 		return all
 	}
@@ -147,9 +134,10 @@ func channels(m market.Market) []source.ChannelSpec {
 	mark.StaleAfter, index.StaleAfter = 3*time.Minute, 3*time.Minute
 	liquidations := stream(market.ChannelLiquidations, classNotice, market.KindLiquidation)
 	liquidations.PerMarket = true
+	ratio := source.PollOf(market.ChannelLongShortRatio, []market.Market{m}, 5*time.Minute, market.KindLongShortRatio)
+	ratio.Weight = 2
 	return append(all, mark, index, stream(market.ChannelFunding, classNotice, market.KindFunding), liquidations,
-		poll(market.ChannelOpenInterest, time.Minute, 1, market.KindOpenInterest),
-		poll(market.ChannelLongShortRatio, 5*time.Minute, 2, market.KindLongShortRatio))
+		source.PollOf(market.ChannelOpenInterest, []market.Market{m}, time.Minute, market.KindOpenInterest), ratio)
 }
 
 // book is the book channel. "The prevSeqNum of the current incremental message

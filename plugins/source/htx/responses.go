@@ -3,7 +3,6 @@ package htx
 import (
 	"bytes"
 	"fmt"
-	"strconv"
 
 	"github.com/marketprism/marketprism/sdk/jsonscan"
 	"github.com/marketprism/marketprism/sdk/market"
@@ -68,28 +67,28 @@ func (d *decoder) answerOf(address []byte, out *source.Out) error {
 	}
 	switch string(last) {
 	case "symbols", "market-symbols", "contract_info":
-		return d.each(out, (*decoder).listing)
+		return source.EachOrOne(&d.c, d, out, (*decoder).listing)
 	case "open_interest":
-		return d.each(out, (*decoder).openInterest)
+		return source.EachOrOne(&d.c, d, out, (*decoder).openInterest)
 	case "elite_account_ratio", "elite_position_ratio":
 		m.arg = []byte("top_accounts")
 		if string(last) == "elite_position_ratio" {
 			m.arg = []byte("top_positions")
 		}
-		return d.each(out, (*decoder).ratios)
+		return source.EachOrOne(&d.c, d, out, (*decoder).ratios)
 	case "funding_rate", "batch_funding_rate":
 		m.sent = market.None // it isn't the rate's
-		return d.each(out, (*decoder).funding)
+		return source.EachOrOne(&d.c, d, out, (*decoder).funding)
 	case "bbo":
-		return d.each(out, (*decoder).bbo)
+		return source.EachOrOne(&d.c, d, out, (*decoder).bbo)
 	case "tickers":
 		m.market = market.MarketSpot
-		return d.each(out, (*decoder).ticker)
+		return source.EachOrOne(&d.c, d, out, (*decoder).ticker)
 	case "batch_merged":
 		if m.market = market.MarketInverse; bytes.Contains(path, []byte("/linear-")) {
 			m.market = market.MarketLinear
 		}
-		return d.each(out, (*decoder).ticker)
+		return source.EachOrOne(&d.c, d, out, (*decoder).ticker)
 	case "trade":
 		m.origin = market.OriginBackfill
 	case "kline":
@@ -169,14 +168,4 @@ func (d *decoder) ratios(out *source.Out) error {
 	t.Instrument = d.id(symbol, out)
 	out.LongShortRatio(&t)
 	return nil
-}
-
-// millis reads a text as a time in milliseconds.
-func millis(c *jsonscan.Cursor, text []byte) int64 {
-	ms, err := strconv.ParseInt(string(text), 10, 64)
-	if err != nil || ms < 0 || ms > 1<<62/1_000_000 {
-		c.Fail("a time is out of range")
-		return 0
-	}
-	return ms * 1_000_000
 }

@@ -3,7 +3,6 @@ package htx
 import (
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"net/url"
 	"strconv"
 	"strings"
@@ -14,11 +13,7 @@ import (
 
 // Session dials and subscribes.
 func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
-	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
-	if err != nil {
-		return source.Script{}, err
-	}
-	return source.Script{Steps: []source.Step{{Dial: &source.Dial{URL: r.Endpoint}}, {Subscribe: subscribe}}}, nil
+	return source.DialAndSubscribe(p, r)
 }
 
 // request subscribes to a topic, or gives it up: with sub or unsub, at the
@@ -39,65 +34,26 @@ func (q request) text() string {
 	return string(b)
 }
 
-// id is what the venue repeats in its answer. It follows from what is asked: a
-// plugin has no counter that would outlive a restart.
-func id(verb, topic string) string {
-	h := fnv.New32a()
-	h.Write([]byte(verb + " " + topic))
-	return strconv.FormatUint(uint64(h.Sum32()), 10)
-}
-
 // Frames renders one request for each topic, for a list is answered topic by
-// topic and refused as a whole. Contracts of one pair share its index, which is
-// named once and not given up while another needs it.
+// topic and refused as a whole. Contracts of one pair share its index.
 func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
-	verb := "sub"
-	if r.Unsubscribe {
-		verb = "unsub"
-	}
-	needed := map[string]bool{}
-	for _, sub := range r.Live {
-		all, err := topics(r.Market, sub)
-		if err != nil {
-			return nil, err
+	verb := r.Op("sub", "unsub")
+	return source.FrameEach(r, topics, func(t string) source.Frame {
+		id := source.RequestID(verb, t)
+		q := request{ID: id}
+		switch {
+		case strings.HasPrefix(t, "public."):
+			q = request{Op: verb, Cid: id, Topic: t}
+		case r.Unsubscribe:
+			q.Unsub = t
+		default:
+			q.Sub = t
 		}
-		for _, t := range all {
-			needed[t] = true
+		if strings.HasSuffix(t, highFrequency) {
+			q.Data = "incremental"
 		}
-	}
-	var frames []source.Frame
-	at := map[string]int{}
-	for i, sub := range r.Subscriptions {
-		all, err := topics(r.Market, sub)
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range all {
-			if j, ok := at[t]; ok {
-				frames[j].Subs = append(frames[j].Subs, i)
-				continue
-			}
-			if needed[t] {
-				continue
-			}
-			at[t] = len(frames)
-			token := id(verb, t)
-			q := request{ID: token}
-			switch {
-			case strings.HasPrefix(t, "public."):
-				q = request{Op: verb, Cid: token, Topic: t}
-			case r.Unsubscribe:
-				q.Unsub = t
-			default:
-				q.Sub = t
-			}
-			if strings.HasSuffix(t, highFrequency) {
-				q.Data = "incremental"
-			}
-			frames = append(frames, source.Frame{Data: q.text(), Token: token, Subs: []int{i}})
-		}
-	}
-	return frames, nil
+		return source.Frame{Data: q.text(), Token: id}
+	})
 }
 
 // highFrequency ends the topics of contracts' books; without data_type they are
@@ -130,40 +86,14 @@ func topics(m market.Market, sub source.Subscription) ([]string, error) {
 	case c == market.ChannelLiquidations && !spot:
 		return []string{"public.*.liquidation_orders"}, nil
 	case c == market.ChannelCandles:
-		list := sub.Config.Strings("intervals")
-		if len(list) == 0 {
-			list = []string{"1m"}
-		}
-		var all []string
-		for _, name := range list {
-			native := ""
-			for _, i := range intervals {
-				if i.name == name && (spot || i.months <= 1) {
-					native = i.native
-				}
-			}
-			if native == "" {
-				return nil, fmt.Errorf("htx: no candles of %q on %s", name, m)
-			}
-			all = append(all, "market."+sub.Symbol+".kline."+native)
-		}
-		return all, nil
+		return source.CandleTopics(intervalsOf(m), sub, func(i *source.Interval) string { return "market." + sub.Symbol + ".kline." + i.Native })
 	}
 	return nil, fmt.Errorf("htx: channel %s of %s is no stream on %s", sub.Channel, sub.Symbol, m)
 }
 
 // levels is the next depth that the venue has.
 func levels(sub source.Subscription, depths []int) string {
-	n := depths[len(depths)-1]
-	if want := int(sub.Config.Int("depth")); want > 0 {
-		for _, d := range depths {
-			if d >= want {
-				n = d
-				break
-			}
-		}
-	}
-	return strconv.Itoa(n)
+	return strconv.Itoa(source.Depth(sub.Config.Int("depth"), depths))
 }
 
 // Requests renders whole books, which are asked for on the connection that
@@ -177,7 +107,7 @@ func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 	}
 	var all []source.Request
 	get := func(path string) { all = append(all, source.Request{URL: base + path, Weight: 1}) }
-	if r.Purpose == source.PurposeInstruments || r.Purpose == source.PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments {
+	if r.Catalogue() {
 		for _, path := range catalogues(r.Market) {
 			get(path)
 		}
@@ -218,7 +148,7 @@ const batchMerged = "/market/detail/batch_merged"
 // mbp asks for the whole book whose changes a subscription brings.
 func mbp(sub source.Subscription) source.Request {
 	topic := "market." + sub.Symbol + ".mbp." + levels(sub, spotDepths)
-	return source.Request{Socket: true, Body: request{Req: topic, ID: id("req", topic)}.text(), Weight: 1}
+	return source.Request{Socket: true, Body: request{Req: topic, ID: source.RequestID("req", topic)}.text(), Weight: 1}
 }
 
 // family says where the products of a market lie.

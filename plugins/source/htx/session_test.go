@@ -15,7 +15,7 @@ var sub = oracle.Sub
 func text(f source.Frame) string { return f.Data }
 
 func subscribed(topic string) string {
-	return `{"sub":"` + topic + `","id":"` + id("sub", topic) + `"}`
+	return `{"sub":"` + topic + `","id":"` + source.RequestID("sub", topic) + `"}`
 }
 
 func TestSession(t *testing.T) {
@@ -31,8 +31,8 @@ func TestSession(t *testing.T) {
 	deep, flat := "market.BTC-USDT.depth.size_150.high_freq", "market.ETH-USDT.depth.size_20.high_freq"
 	oracle.Rendered(t, steps[1].Subscribe, text,
 		subscribed("market.BTC-USDT.trade.detail"),
-		`{"sub":"`+deep+`","data_type":"incremental","id":"`+id("sub", deep)+`"}`,
-		`{"sub":"`+flat+`","data_type":"incremental","id":"`+id("sub", flat)+`"}`,
+		`{"sub":"`+deep+`","data_type":"incremental","id":"`+source.RequestID("sub", deep)+`"}`,
+		`{"sub":"`+flat+`","data_type":"incremental","id":"`+source.RequestID("sub", flat)+`"}`,
 		subscribed("market.BTC-USDT-261225.bbo"), subscribed("market.BTC-USDT.detail"),
 		subscribed("market.BTC-USDT.kline.1min"), subscribed("market.BTC-USDT.kline.1mon"))
 
@@ -47,24 +47,23 @@ func TestSession(t *testing.T) {
 // the notification endpoints have a protocol of their own.
 func TestShared(t *testing.T) {
 	perpetual, ends := sub(market.ChannelIndexPrice, "BTC-USDT"), sub(market.ChannelIndexPrice, "BTC-USDT-261225")
-	frames, err := New().Frames(source.FrameRequest{Market: market.MarketLinear, Subscriptions: []source.Subscription{perpetual, ends}})
-	if err != nil || len(frames) != 1 || len(frames[0].Subs) != 2 {
-		t.Errorf("%+v, %v", frames, err)
+	if frames := oracle.Render(t, New(), source.FrameRequest{Market: market.MarketLinear, Subscriptions: []source.Subscription{perpetual, ends}}); len(frames) != 1 || len(frames[0].Subs) != 2 {
+		t.Errorf("%+v", frames)
 	}
 	oracle.Frames(t, New(), source.FrameRequest{Market: market.MarketLinear, Unsubscribe: true, Subscriptions: []source.Subscription{ends}, Live: []source.Subscription{perpetual}}, text)
 	oracle.Frames(t, New(), source.FrameRequest{Market: market.MarketLinear, Unsubscribe: true, Subscriptions: []source.Subscription{ends}}, text,
-		`{"unsub":"market.BTC-USDT.index.1min","id":"`+id("unsub", "market.BTC-USDT.index.1min")+`"}`)
+		`{"unsub":"market.BTC-USDT.index.1min","id":"`+source.RequestID("unsub", "market.BTC-USDT.index.1min")+`"}`)
 	funding, all := "public.BTC-USD.funding_rate", "public.*.liquidation_orders"
 	oracle.Frames(t, New(), source.FrameRequest{Market: market.MarketInverse, Class: classNotice, Subscriptions: []source.Subscription{
 		sub(market.ChannelFunding, "BTC-USD"), sub(market.ChannelLiquidations, ""), sub(market.ChannelIndexPrice, "BTC261225"), sub(market.ChannelMarkPrice, "BTC261225")}}, text,
-		`{"op":"sub","cid":"`+id("sub", funding)+`","topic":"`+funding+`"}`, `{"op":"sub","cid":"`+id("sub", all)+`","topic":"`+all+`"}`,
+		`{"op":"sub","cid":"`+source.RequestID("sub", funding)+`","topic":"`+funding+`"}`, `{"op":"sub","cid":"`+source.RequestID("sub", all)+`","topic":"`+all+`"}`,
 		subscribed("market.BTC-USD.index.1min"), subscribed("market.BTC261225.mark_price.1min"))
 }
 
 func TestRequests(t *testing.T) {
 	s := New()
 	rs, err := s.Requests(source.RequestFor{Purpose: source.PurposeSnapshot, Market: market.MarketSpot, Subs: []source.Subscription{sub(market.ChannelBook, "btcusdt", "depth", int64(5))}})
-	if err != nil || len(rs) != 1 || !rs[0].Socket || rs[0].Body != `{"req":"market.btcusdt.mbp.5","id":"`+id("req", "market.btcusdt.mbp.5")+`"}` {
+	if err != nil || len(rs) != 1 || !rs[0].Socket || rs[0].Body != `{"req":"market.btcusdt.mbp.5","id":"`+source.RequestID("req", "market.btcusdt.mbp.5")+`"}` {
 		t.Errorf("%+v, %v", rs, err)
 	}
 	ask := func(p source.Purpose, m market.Market, c market.Channel, symbol string) source.RequestFor {
@@ -127,8 +126,7 @@ func TestBooks(t *testing.T) {
 	want := []source.Subscription{sub(market.ChannelBook, "btcusdt")}
 	steps := oracle.Session(t, New(), source.SessionRequest{Market: market.MarketSpot, Class: classFeed, Endpoint: e.URL() + "/feed", Subscriptions: want}, 2)
 	w := oracle.Dial(t, New(), market.MarketSpot, steps[0].Dial.URL)
-	w.Send(t, steps[1].Subscribe[0].Data)
-	w.UntilSignal(t, "the acknowledgement", source.SignalSubscribed, steps[1].Subscribe[0].Token)
+	w.Acknowledged(t, steps[1].Subscribe[0])
 	w.UntilRecords(t, market.KindBookDelta)
 	rs, err := New().Requests(source.RequestFor{Purpose: source.PurposeSnapshot, Market: market.MarketSpot, Subs: want})
 	if err != nil {
@@ -143,15 +141,11 @@ func TestBooks(t *testing.T) {
 	want = []source.Subscription{sub(market.ChannelBook, "BTC301227")}
 	steps = oracle.Session(t, New(), source.SessionRequest{Market: market.MarketInverse, Class: classDated, Endpoint: e.URL() + "/ws", Subscriptions: want}, 2)
 	w = oracle.Dial(t, New(), market.MarketInverse, steps[0].Dial.URL)
-	w.Send(t, steps[1].Subscribe[0].Data)
-	w.UntilSignal(t, "the acknowledgement", source.SignalSubscribed, steps[1].Subscribe[0].Token)
+	w.Acknowledged(t, steps[1].Subscribe[0])
 	w.UntilRecords(t, market.KindBookSnapshot, market.KindBookDelta)
-	frames, err := New().Frames(source.FrameRequest{Market: market.MarketInverse, Unsubscribe: true, Subscriptions: want})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.Send(t, frames[0].Data)
-	w.Until(t, "the book's end", func(i oracle.Item) bool { return i.Record != nil && i.Record.Flags()&market.FlagEnd != 0 })
+	end := oracle.Render(t, New(), source.FrameRequest{Market: market.MarketInverse, Unsubscribe: true, Subscriptions: want})
+	w.Send(t, end[0].Data)
+	w.UntilEnd(t, want[0].Symbol)
 }
 
 // TestNotifications: funding comes by the other protocol, whose pings want "op".

@@ -1,7 +1,6 @@
 package htx
 
 import (
-	"bytes"
 	"fmt"
 	"strconv"
 	"time"
@@ -128,28 +127,14 @@ func (d *decoder) candle(out *source.Out) error {
 	if m.symbol == nil || t.OpenTs == market.None || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() {
 		return source.Lacks(c, "a candle", "a symbol, id, open, high, low or close")
 	}
-	name, long, months := length(m.arg)
-	if name == "" {
+	i := intervals.Native(m.arg)
+	if i == nil {
 		return fmt.Errorf("at byte %d: a candle of the unknown length %.20q", c.Offset(), m.arg)
 	}
-	if t.CloseTs = t.OpenTs + int64(long); months > 0 {
-		t.CloseTs = time.Unix(0, t.OpenTs).UTC().Add(singapore).AddDate(0, months, 0).Add(-singapore).UnixNano()
-	}
-	t.Volume, t.QuoteVolume = v.base, v.quote
-	t.Interval = append(d.text[:0], name...)
-	d.text, t.Instrument = t.Interval, d.id(nil, out)
+	i.Put(&t, singapore)
+	t.Volume, t.QuoteVolume, t.Instrument = v.base, v.quote, d.id(nil, out)
 	out.Candle(&t)
 	return nil
-}
-
-// length names a candle's length by the venue's name of it.
-func length(native []byte) (name string, long time.Duration, months int) {
-	for i := range intervals {
-		if l := &intervals[i]; string(native) == l.native {
-			return l.name, l.length, l.months
-		}
-	}
-	return "", 0, 0
 }
 
 // price decodes a candle of the mark or the index price, whose close is the price
@@ -306,14 +291,8 @@ func (d *decoder) subscribed(a *answer, out *source.Out) error {
 		d.since[stream(m.conn, d.id(nil, out))] = m.sent
 		out.Remember()
 	case a.verb == "unsub" && m.what.isBook():
-		b := market.Book{Header: d.header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-		b.Kind, b.Flags, b.Instrument = market.KindBookDelta, market.FlagEnd, d.id(nil, out)
-		out.Book(&b)
+		out.EndBook(d.id(nil, out))
 	}
-	if len(a.id) == 0 {
-		out.Heartbeat()
-		return nil
-	}
-	out.Subscribed(bytes.Clone(a.id))
+	out.Subscribed(a.id)
 	return nil
 }

@@ -14,8 +14,8 @@ import (
 type decoder struct {
 	c     jsonscan.Cursor
 	inner jsonscan.Cursor // of the request that an error's text repeats
-	use   [32]bool        // channels that are in use
-	depth int64           // of books
+	source.Feed
+	depth int64 // of books
 
 	begun      []begun
 	names      [][]byte // of the perpetuals that contexts in a response belong to
@@ -68,18 +68,9 @@ func topicOf(name []byte) topic {
 	return topicNone
 }
 
-// maxCatalogue bounds a response.
-const maxCatalogue = 64 << 20
-
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{depth: depth(s.Channels[market.ChannelBook].Int("depth"))}
-	for c := range d.use {
-		_, in := s.Channels[market.Channel(c)]
-		d.use[c] = in || s.Channels == nil
-	}
-	d.c.MaxBytes = maxCatalogue
-	return d, nil
+	return &decoder{Feed: s.Feed(), c: source.NewCursor(), depth: depth(s.Channels[market.ChannelBook].Int("depth"))}, nil
 }
 
 // Decode handles a frame, a response, or the beginning or end of a connection.
@@ -87,21 +78,17 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 	switch in.Kind {
 	case source.InputText:
 		d.c.Reset(in.Data)
-		if err := d.frame(in, out); err != nil {
-			return fmt.Errorf("hyperliquid: frame: %w", err)
-		}
+		return in.Fail("hyperliquid", d.frame(in, out))
 	case source.InputHTTP:
 		if in.Status != 200 {
-			return fmt.Errorf("hyperliquid: response to %s: status %d: %.200s", in.URL, in.Status, in.Data)
+			return in.Fail("hyperliquid", fmt.Errorf("status %d: %.200s", in.Status, in.Data))
 		}
 		d.c.Reset(in.Data)
-		if err := d.response(out); err != nil {
-			return fmt.Errorf("hyperliquid: response to %s: %w", in.URL, err)
-		}
+		return in.Fail("hyperliquid", d.response(out))
 	case source.InputOpen, source.InputClose:
 		d.begun = slices.DeleteFunc(d.begun, func(b begun) bool { return b.conn == in.Conn })
 	case source.InputBinary:
-		return fmt.Errorf("hyperliquid: a binary frame of %d bytes where the venue sends text", len(in.Data))
+		return in.Binary("hyperliquid")
 	}
 	return nil
 }
@@ -110,9 +97,8 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 // channel came before it.
 func (d *decoder) frame(in *source.Input, out *source.Out) error {
 	c := &d.c
-	what, had := topicNone, false
-	var data jsonscan.Mark
-	waiting := false
+	what := topicNone
+	var body source.Body
 	c.Object()
 	for c.Key() {
 		switch string(c.KeyBytes()) {
@@ -122,34 +108,24 @@ func (d *decoder) frame(in *source.Input, out *source.Out) error {
 				return fmt.Errorf("unknown channel %.40q", name)
 			}
 		case "data":
-			if had = true; what == topicNone {
-				data, waiting = c.Mark(), true
-				continue
-			}
-			if err := d.data(what, in, out); err != nil {
-				return err
+			if body.Due(c, what != topicNone) {
+				if err := d.data(what, in, out); err != nil {
+					return err
+				}
 			}
 		default:
 			c.Skip()
 		}
 	}
-	if err := c.End(); err != nil {
+	if err := body.End(c, what != topicNone && what != isPong, func() error { return d.data(what, in, out) }); err != nil {
 		return err
 	}
-	switch {
-	case what == isPong:
+	if what == isPong {
 		out.Heartbeat()
-		return nil
-	case what == topicNone || !had:
+	} else if !body.Done {
 		return fmt.Errorf("a frame without channel or data")
-	case !waiting:
-		return nil
 	}
-	c.Seek(data)
-	if err := d.data(what, in, out); err != nil {
-		return err
-	}
-	return c.End()
+	return nil
 }
 
 // data decodes a channel's data, which is due.
@@ -238,8 +214,8 @@ func (d *decoder) trade(t *market.Trade) (coin []byte, err error) {
 // entered. Its time is all that it can be told by.
 func (d *decoder) book(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: d.depth, FirstSeq: market.None, Checksum: market.None}
-	b.Kind = market.KindBookSnapshot
+	b := source.NewBook(market.KindBookSnapshot)
+	b.Depth = d.depth
 	var coin []byte
 	sides := 0
 	for c.Key() {
@@ -452,33 +428,17 @@ func (d *decoder) emit(out *source.Out, coin []byte, x *assetContext, ticker boo
 	m := marketOf(coin)
 	h := source.Header(market.ChannelTicker)
 	h.Instrument = out.SymbolIn(m, coin)
-	if ticker && d.use[market.ChannelTicker] {
+	if ticker && d.Uses(market.ChannelTicker) {
 		t := market.Ticker{Header: h, Open: x.open, Volume: x.volume, QuoteVolume: x.quoteVolume, Trades: market.None}
 		out.Ticker(&t)
 	}
-	if !x.mark.IsNull() && d.use[market.ChannelMarkPrice] {
-		t := market.Price{Header: h, Price: x.mark}
-		t.Kind, t.Channel = market.KindMarkPrice, market.ChannelMarkPrice
-		out.Price(&t)
-	}
+	d.MarkPrice(out, h, x.mark)
 	if m != market.MarketLinear {
 		return
 	}
-	if !x.oracle.IsNull() && d.use[market.ChannelIndexPrice] {
-		t := market.Price{Header: h, Price: x.oracle}
-		t.Kind, t.Channel = market.KindIndexPrice, market.ChannelIndexPrice
-		out.Price(&t)
-	}
-	if !x.funding.IsNull() && d.use[market.ChannelFunding] {
-		t := market.Funding{Header: h, Rate: x.funding, NextTs: market.None, Interval: hourly}
-		t.Channel = market.ChannelFunding
-		out.Funding(&t)
-	}
-	if !x.interest.IsNull() && d.use[market.ChannelOpenInterest] {
-		t := market.OpenInterest{Header: h, Amount: x.interest}
-		t.Channel = market.ChannelOpenInterest
-		out.OpenInterest(&t)
-	}
+	d.IndexPrice(out, h, x.oracle)
+	d.Funding(out, h, market.Funding{Rate: x.funding, NextTs: market.None, Interval: hourly})
+	d.OpenInterest(out, h, x.interest, market.Decimal{})
 }
 
 // request is what an answer or an error repeats of what was asked for.
@@ -525,9 +485,7 @@ func (d *decoder) answer(in *source.Input, out *source.Out) error {
 func (d *decoder) accepted(in *source.Input, r *request, out *source.Out) {
 	switch {
 	case r.unsubscribe && string(r.kind) == nameBook:
-		b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-		b.Kind, b.Flags, b.Instrument = market.KindBookDelta, market.FlagEnd, out.SymbolIn(marketOf(r.coin), r.coin)
-		out.Book(&b)
+		out.EndBook(out.SymbolIn(marketOf(r.coin), r.coin))
 	case string(r.kind) == nameTrades:
 		d.begun = slices.DeleteFunc(d.begun, func(b begun) bool { return b.conn == in.Conn && b.coin == string(r.coin) })
 		if !r.unsubscribe {

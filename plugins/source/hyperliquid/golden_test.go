@@ -1,13 +1,12 @@
 package hyperliquid
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/plugintest/oracle"
-	"github.com/marketprism/marketprism/sdk/schema"
-	"github.com/marketprism/marketprism/sdk/source"
 )
 
 func TestGolden(t *testing.T) { oracle.Golden(t, New()) }
@@ -22,44 +21,21 @@ func TestAllocs(t *testing.T) { oracle.Allocs(t, New(), market.MarketLinear, ben
 // TestInUse: of a context only the channels that are in use come out, and a book
 // states the depth that is subscribed.
 func TestInUse(t *testing.T) {
-	s := New()
-	dec, err := s.NewDecoder(source.DecoderSettings{Market: market.MarketLinear, Channels: map[market.Channel]schema.Values{
-		market.ChannelFunding: nil, market.ChannelBook: {"depth": int64(3)}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := source.NewOut(s, market.MarketLinear)
-	var kinds []string
+	feed := oracle.NewFeed(t, New(), market.MarketLinear, sub(market.ChannelFunding, ""), sub(market.ChannelBook, "", "depth", int64(3)))
+	var kinds []market.Kind
 	for _, f := range benchFrames {
 		if f.Name != "context" && f.Name != "book" {
 			continue
 		}
-		out.Begin(&source.Input{Kind: source.InputText, Recv: 1, Data: []byte(f.Text)})
-		if err := dec.Decode(&source.Input{Kind: source.InputText, Recv: 1, Data: []byte(f.Text)}, out); err != nil {
-			t.Fatal(err)
-		}
-		for b := out.Bytes(); len(b) > 0; {
-			if source.IsSignal(b) {
-				_, n, err := source.ParseSignal(b)
-				if err != nil {
-					t.Fatal(err)
-				}
-				b = b[n:]
-				continue
-			}
-			v, err := market.Validate(b)
-			if err != nil {
-				t.Fatal(err)
-			}
+		for _, v := range feed.Records(t, f.Text) {
 			if v.Kind() == market.KindBookSnapshot && v.Depth() != levelsFast {
 				t.Errorf("a book of %d levels", v.Depth())
 			}
-			kinds = append(kinds, v.Kind().String())
-			b = b[v.Size():]
+			kinds = append(kinds, v.Kind())
 		}
 	}
-	if got := strings.Join(kinds, " "); got != "book_snapshot funding" {
-		t.Errorf("%s", got)
+	if !slices.Equal(kinds, []market.Kind{market.KindBookSnapshot, market.KindFunding}) {
+		t.Errorf("%v", kinds)
 	}
 }
 

@@ -76,7 +76,7 @@ var (
 )
 
 // intervals are the candles that can be subscribed; the venue calls them so too.
-var intervals = []string{"1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "8h", "12h", "1d", "3d", "1w", "1M"}
+var intervals = source.NewIntervals("1m 3m 5m 15m 30m 1h 2h 4h 8h 12h 1d 3d 1w 1M")
 
 // Levels a side of the two books that can be subscribed.
 const (
@@ -84,24 +84,20 @@ const (
 	levelsSlow = 20
 )
 
-func stream(c market.Channel, ms []market.Market, k market.Kind) source.ChannelSpec {
-	return source.ChannelSpec{Channel: c, Markets: ms, Kinds: []market.Kind{k}, Transport: source.Stream}
-}
-
 // context is a channel that a coin's context carries, which comes each second.
 func context(c market.Channel, ms []market.Market, k market.Kind) source.ChannelSpec {
-	s := stream(c, ms, k)
+	s := source.StreamOf(c, ms, k)
 	s.StaleAfter = time.Minute
 	return s
 }
 
 func channels() []source.ChannelSpec {
 	// Ids are hashes of 50 bits: they tell trades apart and count nothing.
-	trades := stream(market.ChannelTrades, both, market.KindTrade)
+	trades := source.StreamOf(market.ChannelTrades, both, market.KindTrade)
 	trades.History = &source.History{By: source.HistoryRecent}
 	trades.Weight = 21 // of the latest by request: 20, and 1 for each 20 of them
 
-	book := stream(market.ChannelBook, both, market.KindBookSnapshot)
+	book := source.StreamOf(market.ChannelBook, both, market.KindBookSnapshot)
 	book.StaleAfter = 15 * time.Second // a book that rests is sent again after 5 s
 	book.Lossy = "books are sent whole at intervals; the states between two of them never are"
 	book.Attributes = schema.Attributes{{Name: "depth", Type: schema.Int, Default: levelsSlow, Min: schema.Limit(1), Max: schema.Limit(levelsSlow),
@@ -111,14 +107,14 @@ func channels() []source.ChannelSpec {
 		Depths: []int{levelsFast, levelsSlow}, CutToDepth: true,
 	}
 
-	candles := stream(market.ChannelCandles, both, market.KindCandle)
-	candles.Attributes = schema.Attributes{{Name: "intervals", Type: schema.Strings, Default: []string{"1m"}, Allowed: intervals, Doc: "lengths of the candles"}}
+	candles := source.StreamOf(market.ChannelCandles, both, market.KindCandle)
+	candles.Attributes = schema.Attributes{intervals.Attribute("lengths of the candles")}
 
-	instruments := stream(market.ChannelInstruments, both, market.KindInstrument)
-	instruments.Transport, instruments.PollEvery, instruments.PerMarket, instruments.Weight = source.Poll, time.Hour, true, weightInfo
+	instruments := source.CatalogueOf(both)
+	instruments.Weight = weightInfo
 
 	return []source.ChannelSpec{
-		trades, book, stream(market.ChannelBBO, both, market.KindBBO), candles,
+		trades, book, source.StreamOf(market.ChannelBBO, both, market.KindBBO), candles,
 		context(market.ChannelTicker, both, market.KindTicker),
 		context(market.ChannelMarkPrice, both, market.KindMarkPrice),
 		context(market.ChannelIndexPrice, perps, market.KindIndexPrice),

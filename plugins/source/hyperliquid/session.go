@@ -1,9 +1,9 @@
 package hyperliquid
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
@@ -11,11 +11,7 @@ import (
 
 // Session dials and subscribes.
 func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
-	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
-	if err != nil {
-		return source.Script{}, err
-	}
-	return source.Script{Steps: []source.Step{{Dial: &source.Dial{URL: r.Endpoint}}, {Subscribe: subscribe}}}, nil
+	return source.DialAndSubscribe(p, r)
 }
 
 // subscription is what the venue takes and repeats in its answer, where the order
@@ -52,48 +48,16 @@ const (
 )
 
 // Frames renders one request for each of the venue's subscriptions, for it takes
-// one at a time. Channels that share one name it once, and give it up together.
+// one at a time.
 func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
-	live := map[string]bool{}
-	for _, sub := range r.Live {
-		list, err := subscriptions(sub)
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range list {
-			live[s.token()] = true
-		}
-	}
-	method := "subscribe"
-	if r.Unsubscribe {
-		method = "unsubscribe"
-	}
-	var frames []source.Frame
-	at := map[string]int{}
-	for i, sub := range r.Subscriptions {
-		list, err := subscriptions(sub)
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range list {
-			token := s.token()
-			if live[token] { // goes on for another
-				continue
-			}
-			if j, ok := at[token]; ok {
-				frames[j].Subs = append(frames[j].Subs, i)
-				continue
-			}
-			at[token] = len(frames)
-			body, _ := json.Marshal(s) // texts always marshal
-			frames = append(frames, source.Frame{Token: token, Subs: []int{i}, Data: `{"method":"` + method + `","subscription":` + string(body) + `}`})
-		}
-	}
-	return frames, nil
+	return source.FrameEach(r, subscriptions, func(s subscription) source.Frame {
+		body, _ := json.Marshal(s) // texts always marshal
+		return source.Frame{Token: s.token(), Data: `{"method":"` + r.Op("subscribe", "unsubscribe") + `","subscription":` + string(body) + `}`}
+	})
 }
 
 // subscriptions are those of the venue that a subscription needs.
-func subscriptions(sub source.Subscription) ([]subscription, error) {
+func subscriptions(_ market.Market, sub source.Subscription) ([]subscription, error) {
 	one := func(kind string) ([]subscription, error) {
 		return []subscription{{Type: kind, Coin: sub.Symbol}}, nil
 	}
@@ -107,18 +71,9 @@ func subscriptions(sub source.Subscription) ([]subscription, error) {
 	case market.ChannelTicker, market.ChannelFunding, market.ChannelMarkPrice, market.ChannelIndexPrice, market.ChannelOpenInterest:
 		return one(nameContext)
 	case market.ChannelCandles:
-		names := sub.Config.Strings("intervals")
-		if len(names) == 0 {
-			names = []string{"1m"}
-		}
-		var all []subscription
-		for _, name := range names {
-			if !slices.Contains(intervals, name) {
-				return nil, fmt.Errorf("hyperliquid: no candles of %q", name)
-			}
-			all = append(all, subscription{Type: nameCandle, Coin: sub.Symbol, Interval: name})
-		}
-		return all, nil
+		return source.CandleTopics(intervals, sub, func(i *source.Interval) subscription {
+			return subscription{Type: nameCandle, Coin: sub.Symbol, Interval: i.Name}
+		})
 	}
 	return nil, fmt.Errorf("hyperliquid: channel %s of %s is no stream", sub.Channel, sub.Symbol)
 }
@@ -137,15 +92,12 @@ const weightInfo = 20
 // Requests renders catalogues and the latest trades. All requests have one
 // address and say in their body what they ask for; answers are known by their shape.
 func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
-	base := r.Base
-	if base == "" {
-		base = p.manifest.Markets[0].HTTP[0]
-	}
+	base := cmp.Or(r.Base, p.manifest.Markets[0].HTTP[0])
 	info := func(weight int, body map[string]string) source.Request {
 		text, _ := json.Marshal(body) // texts always marshal
 		return source.Request{Method: "POST", URL: base + "/info", Header: map[string]string{"Content-Type": "application/json"}, Body: string(text), Weight: weight}
 	}
-	if r.Purpose == source.PurposeInstruments || r.Purpose == source.PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments {
+	if r.Catalogue() {
 		kind := "allPerpMetas" // of the venue's own perpetuals and of each builder's
 		if r.Market == market.MarketSpot {
 			kind = "spotMeta"

@@ -101,16 +101,12 @@ func TestWire(t *testing.T) {
 			e := emulator.Start(t, emulator.Options{Venue: "hyperliquid", Market: m, Rate: 200})
 			subs := []source.Subscription{sub(market.ChannelTrades, symbol), sub(market.ChannelBook, symbol), sub(market.ChannelBBO, symbol),
 				sub(market.ChannelTicker, symbol), sub(market.ChannelMarkPrice, symbol), sub(market.ChannelCandles, symbol)}
-			frames, err := New().Frames(source.FrameRequest{Market: m, Subscriptions: subs})
-			if err != nil {
-				t.Fatal(err)
-			}
+			frames := oracle.Render(t, New(), source.FrameRequest{Market: m, Subscriptions: subs})
 			w := oracle.Dial(t, New(), m, e.URL()+"/ws")
 			if err := e.Inject(emulator.Fault{Kind: emulator.FaultReject}); err != nil {
 				t.Fatal(err)
 			}
-			w.Send(t, frames[0].Data)
-			w.UntilSignal(t, "the refusal of "+frames[0].Token, source.SignalRejected, frames[0].Token+"\x00Invalid subscription")
+			w.Refused(t, frames[0], "Invalid subscription")
 			w.Send(t, frames[0].Data)
 			w.Until(t, "a live trade", func(it oracle.Item) bool {
 				return it.Record != nil && it.Record.Kind() == market.KindTrade && it.Record.Origin() == market.OriginLive
@@ -120,19 +116,15 @@ func TestWire(t *testing.T) {
 			w.Until(t, "a trade of before", func(it oracle.Item) bool { return it.Record != nil && it.Record.Origin() == market.OriginHistory })
 			for range 2 { // what is subscribed already is acknowledged too
 				for _, f := range frames {
-					w.Send(t, f.Data)
-					w.UntilSignal(t, "the answer to "+f.Token, source.SignalSubscribed, f.Token)
+					w.Acknowledged(t, f)
 				}
 			}
 			w.Send(t, New().Describe().Markets[0].Endpoints[0].Heartbeat.Payload)
 			w.Until(t, "a pong", func(it oracle.Item) bool { return it.Signal.Kind == source.SignalHeartbeat })
 			w.UntilRecords(t, market.KindTrade, market.KindBookSnapshot, market.KindBBO, market.KindTicker, market.KindMarkPrice, market.KindCandle)
-			stop, err := New().Frames(source.FrameRequest{Market: m, Unsubscribe: true, Subscriptions: subs[1:2]})
-			if err != nil {
-				t.Fatal(err)
-			}
-			w.Send(t, stop[0].Data)
-			w.Until(t, "the book's end", func(it oracle.Item) bool { return it.Record != nil && it.Record.Flags()&market.FlagEnd != 0 })
+			end := oracle.Render(t, New(), source.FrameRequest{Market: m, Unsubscribe: true, Subscriptions: subs[1:2]})
+			w.Send(t, end[0].Data)
+			w.UntilEnd(t, symbol)
 		})
 	}
 }

@@ -2,6 +2,7 @@ package kraken
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/marketprism/marketprism/sdk/jsonscan"
 	"github.com/marketprism/marketprism/sdk/market"
@@ -11,9 +12,9 @@ import (
 // decoder keeps the depth that each book was subscribed with: frames don't
 // repeat it. It follows from acknowledgements, which the runtime remembers.
 type decoder struct {
-	c           jsonscan.Cursor
-	bbo, ticker bool // whether a ticker frame gives these
-	depths      map[subscription]int64
+	c jsonscan.Cursor
+	source.Feed
+	depths map[subscription]int64
 
 	message    message // that is being decoded
 	bids, asks []market.Level
@@ -29,10 +30,7 @@ func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
 	if isContract(s.Market) {
 		return newContractDecoder(s), nil
 	}
-	d := &decoder{depths: map[subscription]int64{}}
-	in := func(c market.Channel) bool { _, ok := s.Channels[c]; return ok || s.Channels == nil }
-	d.bbo, d.ticker = in(market.ChannelBBO), in(market.ChannelTicker)
-	return d, nil
+	return &decoder{Feed: s.Feed(), depths: map[subscription]int64{}}, nil
 }
 
 // Decode handles a frame or a response.
@@ -40,16 +38,13 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 	switch in.Kind {
 	case source.InputText:
 		d.c.Reset(in.Data)
-		if err := d.frame(in, out); err != nil {
-			return fmt.Errorf("kraken: frame: %w", err)
-		}
+		d.message = message{conn: in.Conn, sent: market.None}
+		return in.Fail("kraken", d.frame(out))
 	case source.InputHTTP:
 		d.c.Reset(in.Data)
-		if err := d.response(in, out); err != nil {
-			return fmt.Errorf("kraken: response to %s: %w", in.URL, err)
-		}
+		return in.Fail("kraken", d.response(in, out))
 	case source.InputBinary:
-		return fmt.Errorf("kraken: a binary frame of %d bytes where the venue sends text", len(in.Data))
+		return in.Binary("kraken")
 	case source.InputClose:
 		for s := range d.depths {
 			if s.conn == in.Conn {
@@ -62,6 +57,7 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 
 // message is what stands around a channel's data.
 type message struct {
+	conn     uint32
 	channel  []byte
 	snapshot bool
 	sent     int64 // None where the channel has no time
@@ -69,7 +65,7 @@ type message struct {
 
 // frame reads {"channel":…,"type":…,"data":…}. Data is decoded where it stands,
 // if all that it takes came before it, else when the rest was read.
-func (d *decoder) frame(in *source.Input, out *source.Out) error {
+func (d *decoder) frame(out *source.Out) error {
 	c := &d.c
 	if c.Kind() == jsonscan.KindArray {
 		return d.legacy(out)
@@ -77,10 +73,8 @@ func (d *decoder) frame(in *source.Input, out *source.Out) error {
 	c.Object()
 	start := c.Mark()
 	m := &d.message
-	*m = message{sent: market.None}
 	var typ []byte
-	var data jsonscan.Mark
-	waiting := false
+	var body source.Body
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "channel":
@@ -91,31 +85,24 @@ func (d *decoder) frame(in *source.Input, out *source.Out) error {
 		case "timestamp":
 			m.sent = source.Time(c)
 		case "data":
-			if m.channel == nil || typ == nil || m.sent == market.None && string(m.channel) == "ohlc" {
-				data, waiting = c.Mark(), true
-				continue
-			}
-			if err := d.data(in, out); err != nil {
-				return err
+			if body.Due(c, m.channel != nil && typ != nil && (m.sent != market.None || string(m.channel) != "ohlc")) {
+				if err := d.data(out); err != nil {
+					return err
+				}
 			}
 		case "method", "success", "error":
 			c.Seek(start)
-			return d.answer(in, out)
+			return d.answer(out)
 		case "event":
 			c.Seek(start)
 			return d.event(out)
 		}
 	}
-	if err := c.End(); err != nil {
+	if err := body.End(c, m.channel != nil, func() error { return d.data(out) }); err != nil {
 		return err
 	}
 	switch {
-	case waiting && m.channel != nil:
-		c.Seek(data)
-		if err := d.data(in, out); err != nil {
-			return err
-		}
-		return c.End()
+	case body.Done:
 	case string(m.channel) == "heartbeat":
 		out.Heartbeat()
 	case m.channel == nil:
@@ -125,7 +112,7 @@ func (d *decoder) frame(in *source.Input, out *source.Out) error {
 }
 
 // data decodes a channel's data, which is due.
-func (d *decoder) data(in *source.Input, out *source.Out) error {
+func (d *decoder) data(out *source.Out) error {
 	c, m := &d.c, &d.message
 	if string(m.channel) == "instrument" {
 		return d.instrument(out)
@@ -147,19 +134,12 @@ func (d *decoder) data(in *source.Input, out *source.Out) error {
 		}
 		return fmt.Errorf("at byte %d: unknown channel %.40q", c.Offset(), m.channel)
 	}
-	c.Array()
-	for c.Elem() {
-		c.Object()
-		if err := one(d, in, out); err != nil {
-			return err
-		}
-	}
-	return c.Err()
+	return source.Each(c, d, out, one)
 }
 
-func (d *decoder) book(in *source.Input, out *source.Out) error {
+func (d *decoder) book(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b := source.NewBook(market.KindBookDelta)
 	var symbol []byte
 	sides := 0
 	for c.Key() {
@@ -181,10 +161,9 @@ func (d *decoder) book(in *source.Input, out *source.Out) error {
 	if symbol == nil || sides != 3 {
 		return source.Lacks(&d.c, "a book", "symbol, bids or asks")
 	}
-	if n, ok := d.depths[subscription{in.Conn, string(symbol)}]; ok {
+	if n, ok := d.depths[subscription{d.message.conn, string(symbol)}]; ok {
 		b.Depth = n
 	}
-	b.Kind = market.KindBookDelta
 	if d.message.snapshot {
 		b.Kind = market.KindBookSnapshot
 	}
@@ -217,7 +196,7 @@ func levels(c *jsonscan.Cursor, ls []market.Level) []market.Level {
 	return ls
 }
 
-func (d *decoder) trade(_ *source.Input, out *source.Out) error {
+func (d *decoder) trade(out *source.Out) error {
 	c := &d.c
 	t := market.Trade{Header: source.Header(market.ChannelTrades), FirstID: market.None, LastID: market.None}
 	var symbol []byte
@@ -261,7 +240,7 @@ func side(s []byte) market.Side {
 }
 
 // tick decodes a ticker, which holds the best bid and offer too.
-func (d *decoder) tick(_ *source.Input, out *source.Out) error {
+func (d *decoder) tick(out *source.Out) error {
 	c := &d.c
 	t := market.Ticker{Header: source.Header(market.ChannelTicker), Trades: market.None}
 	var symbol []byte
@@ -295,19 +274,19 @@ func (d *decoder) tick(_ *source.Input, out *source.Out) error {
 		return source.Lacks(&d.c, "a ticker", "symbol and any of bid, ask and last")
 	}
 	t.Instrument = out.Symbol(symbol)
-	if d.bbo {
+	if d.Uses(market.ChannelBBO) {
 		b := market.BBO{Header: t.Header, BidPrice: t.BidPrice, BidAmount: t.BidAmount, AskPrice: t.AskPrice, AskAmount: t.AskAmount}
 		b.Channel = market.ChannelBBO
 		out.BBO(&b)
 	}
-	if d.ticker {
+	if d.Uses(market.ChannelTicker) {
 		out.Ticker(&t)
 	}
 	return nil
 }
 
 // ohlc decodes a candle. Whether it is closed the venue doesn't say.
-func (d *decoder) ohlc(_ *source.Input, out *source.Out) error {
+func (d *decoder) ohlc(out *source.Out) error {
 	c := &d.c
 	t := market.Candle{Header: source.Header(market.ChannelCandles), OpenTs: market.None, CloseTs: market.None, Trades: market.None}
 	var symbol []byte
@@ -359,16 +338,14 @@ func (d *decoder) emit(t *market.Candle, symbol []byte, length int64, out *sourc
 }
 
 func interval(length int64) []byte {
-	for _, i := range intervals {
-		if i.minutes == length {
-			return []byte(i.name)
-		}
+	if i := intervals.Lasting(time.Duration(length) * time.Minute); i != nil {
+		return i.Text()
 	}
 	return fmt.Appendf(nil, "%dm", length)
 }
 
 // status decodes the state of the venue's trading engine.
-func (d *decoder) status(_ *source.Input, out *source.Out) error {
+func (d *decoder) status(out *source.Out) error {
 	c := &d.c
 	var system []byte
 	for c.Key() {
@@ -393,7 +370,7 @@ func (d *decoder) state(system []byte, out *source.Out) {
 
 // answer decodes what the venue says to a request:
 // {"method":"subscribe","result":{…},"success":true,"req_id":1}.
-func (d *decoder) answer(in *source.Input, out *source.Out) error {
+func (d *decoder) answer(out *source.Out) error {
 	c := &d.c
 	var method, token, reason, channel, symbol []byte
 	levels, ok := int64(0), false
@@ -439,11 +416,7 @@ func (d *decoder) answer(in *source.Input, out *source.Out) error {
 		return nil
 	}
 	if string(channel) == "book" && symbol != nil {
-		d.bookAnswer(in, out, string(method) == "subscribe", symbol, levels)
-	}
-	if len(token) == 0 {
-		out.Heartbeat() // to a request of which nobody waits for the answer
-		return nil
+		d.bookAnswer(out, string(method) == "subscribe", symbol, levels)
 	}
 	out.Subscribed(token)
 	return nil
@@ -451,23 +424,15 @@ func (d *decoder) answer(in *source.Input, out *source.Out) error {
 
 // bookAnswer notes the depth of a book that begins; one that was unsubscribed
 // ends with a record that says so.
-func (d *decoder) bookAnswer(in *source.Input, out *source.Out, begins bool, symbol []byte, levels int64) {
-	key := subscription{in.Conn, string(symbol)}
+func (d *decoder) bookAnswer(out *source.Out, begins bool, symbol []byte, levels int64) {
+	key := subscription{d.message.conn, string(symbol)}
 	if !begins {
 		delete(d.depths, key)
-		ended(out, out.Symbol(symbol))
+		out.EndBook(out.Symbol(symbol))
 		return
 	}
 	if levels > 0 {
 		d.depths[key] = levels
 		out.Remember()
 	}
-}
-
-// ended says that a book comes no more.
-func ended(out *source.Out, id market.InstrumentID) {
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-	b.Kind, b.Flags = market.KindBookDelta, market.FlagEnd
-	b.Instrument = id
-	out.Book(&b)
 }

@@ -33,28 +33,15 @@ func contractSpec(m market.Market) source.MarketSpec {
 	}
 }
 
-type contractInterval struct {
-	name   string
-	length time.Duration
-}
-
 // contractIntervals are the candles that can be requested, by the venue's names.
-var contractIntervals = []contractInterval{
-	{"1m", time.Minute}, {"5m", 5 * time.Minute}, {"15m", 15 * time.Minute}, {"30m", 30 * time.Minute}, {"1h", time.Hour},
-	{"4h", 4 * time.Hour}, {"12h", 12 * time.Hour}, {"1d", 24 * time.Hour}, {"1w", 7 * 24 * time.Hour},
-}
-
-func contractStream(c market.Channel, k market.Kind, ms ...market.Market) source.ChannelSpec {
-	return source.ChannelSpec{Channel: c, Markets: ms, Kinds: []market.Kind{k}, Transport: source.Stream}
-}
+var contractIntervals = source.NewIntervals("1m 5m 15m 30m 1h 4h 12h 1d 1w")
 
 func contractChannels() []source.ChannelSpec {
-	trades := contractStream(market.ChannelTrades, market.KindTrade, contracts...)
+	trades := source.StreamOf(market.ChannelTrades, contracts, market.KindTrade)
 	trades.History = &source.History{By: source.HistoryRecent}
 	trades.Sequence = source.SequenceIncrement // consecutive by product in all recordings
 
-	book := contractStream(market.ChannelBook, market.KindBookDelta, contracts...)
-	book.Kinds = []market.Kind{market.KindBookSnapshot, market.KindBookDelta}
+	book := source.StreamOf(market.ChannelBook, contracts, market.KindBookSnapshot, market.KindBookDelta)
 	book.Book = &source.BookRule{
 		// All levels, in the stream; a change is one level and one number.
 		Sequence: source.Sequence{Kind: source.SequenceIncrement}, Snapshot: source.SnapshotInBand, Recovery: source.RecoverResubscribe,
@@ -63,32 +50,25 @@ func contractChannels() []source.ChannelSpec {
 	// "Delta messages are throttled such that they are published every 1s."
 	var ticks []source.ChannelSpec
 	for _, c := range []source.ChannelSpec{
-		contractStream(market.ChannelTicker, market.KindTicker, contracts...),
-		contractStream(market.ChannelMarkPrice, market.KindMarkPrice, contracts...),
-		contractStream(market.ChannelIndexPrice, market.KindIndexPrice, contracts...),
-		contractStream(market.ChannelOpenInterest, market.KindOpenInterest, contracts...),
-		contractStream(market.ChannelOptions, market.KindOptionSummary, market.MarketOption),
+		source.StreamOf(market.ChannelTicker, contracts, market.KindTicker),
+		source.StreamOf(market.ChannelMarkPrice, contracts, market.KindMarkPrice),
+		source.StreamOf(market.ChannelIndexPrice, contracts, market.KindIndexPrice),
+		source.StreamOf(market.ChannelOpenInterest, contracts, market.KindOpenInterest),
+		source.StreamOf(market.ChannelOptions, []market.Market{market.MarketOption}, market.KindOptionSummary),
 	} {
 		c.StaleAfter = time.Minute
 		ticks = append(ticks, c)
 	}
 
 	// Of perpetuals alone: the silence of others says nothing.
-	funding := contractStream(market.ChannelFunding, market.KindFunding, market.MarketLinear, market.MarketInverse)
+	funding := source.StreamOf(market.ChannelFunding, []market.Market{market.MarketLinear, market.MarketInverse}, market.KindFunding)
 
-	names := make([]string, len(contractIntervals))
-	for i := range contractIntervals {
-		names[i] = contractIntervals[i].name
-	}
-	candles := contractStream(market.ChannelCandles, market.KindCandle, contracts...)
-	candles.Transport, candles.PollEvery, candles.Weight = source.Poll, time.Minute, 1
+	candles := source.PollOf(market.ChannelCandles, contracts, time.Minute, market.KindCandle)
 	candles.Attributes = schema.Attributes{
-		{Name: "intervals", Type: schema.Strings, Default: []string{"1m"}, Allowed: names, Doc: "lengths of the candles"},
+		contractIntervals.Attribute("lengths of the candles"),
 		{Name: "poll_every", Type: schema.Duration, Default: "1m", Min: schema.Limit(int64(time.Second)),
 			Doc: "how often the newest two candles of each length are requested: no stream has them"},
 	}
 
-	instruments := contractStream(market.ChannelInstruments, market.KindInstrument, contracts...)
-	instruments.Transport, instruments.PollEvery, instruments.PerMarket, instruments.Weight = source.Poll, time.Hour, true, 1
-	return append(ticks, funding, trades, book, contractStream(market.ChannelLiquidations, market.KindLiquidation, contracts...), candles, instruments)
+	return append(ticks, funding, trades, book, source.StreamOf(market.ChannelLiquidations, contracts, market.KindLiquidation), candles, source.CatalogueOf(contracts))
 }

@@ -13,11 +13,8 @@ import (
 // contractDecoder keeps nothing of what it was fed: what a frame means follows
 // from the frame.
 type contractDecoder struct {
-	c      jsonscan.Cursor
-	market market.Market
-
-	// What is in use; all in a replay. One feed has several channels.
-	trades, liquidations, ticker, funding, mark, index, interest, options bool
+	c jsonscan.Cursor
+	source.Feed
 
 	s          tick
 	bids, asks []market.Level
@@ -26,17 +23,7 @@ type contractDecoder struct {
 }
 
 func newContractDecoder(s source.DecoderSettings) *contractDecoder {
-	d := &contractDecoder{market: s.Market}
-	in := func(c market.Channel) bool { _, ok := s.Channels[c]; return ok || s.Channels == nil }
-	d.trades, d.liquidations = in(market.ChannelTrades), in(market.ChannelLiquidations)
-	d.ticker, d.funding, d.options = in(market.ChannelTicker), in(market.ChannelFunding), in(market.ChannelOptions)
-	d.mark, d.index, d.interest = in(market.ChannelMarkPrice), in(market.ChannelIndexPrice), in(market.ChannelOpenInterest)
-	return d
-}
-
-// wants says whether listings of a market belong to this feed.
-func (d *contractDecoder) wants(m market.Market) bool {
-	return d.market == m || d.market == market.MarketMixed
+	return &contractDecoder{Feed: s.Feed()}
 }
 
 // Decode handles a frame or a response.
@@ -44,15 +31,11 @@ func (d *contractDecoder) Decode(in *source.Input, out *source.Out) error {
 	d.c.Reset(in.Data)
 	switch in.Kind {
 	case source.InputText:
-		if err := d.frame(out); err != nil {
-			return fmt.Errorf("kraken: frame: %w", err)
-		}
+		return in.Fail("kraken", d.frame(out))
 	case source.InputHTTP:
-		if err := d.response(in, out); err != nil {
-			return fmt.Errorf("kraken: response to %s: %w", in.URL, err)
-		}
+		return in.Fail("kraken", d.response(in, out))
 	case source.InputBinary:
-		return fmt.Errorf("kraken: a binary frame of %d bytes where the venue sends text", len(in.Data))
+		return in.Binary("kraken")
 	}
 	return nil
 }
@@ -191,8 +174,8 @@ func (d *contractDecoder) emit(k market.Kind, symbol []byte, seq, ts int64, out 
 	if m == market.MarketNone {
 		return
 	}
-	b := market.Book{Header: source.Header(market.ChannelBook), Bids: d.bids, Asks: d.asks, Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-	b.Kind, b.Seq, b.Ts, b.Instrument = k, seq, ts, out.SymbolIn(m, symbol)
+	b := source.NewBook(k)
+	b.Bids, b.Asks, b.Seq, b.Ts, b.Instrument = d.bids, d.asks, seq, ts, out.SymbolIn(m, symbol)
 	out.Book(&b)
 }
 
@@ -272,10 +255,10 @@ func (d *contractDecoder) single(out *source.Out) error {
 // that is closed by force is the taker.
 func (d *contractDecoder) deal(t *market.Trade, id market.InstrumentID, out *source.Out) {
 	t.Instrument = id
-	if d.trades {
+	if d.Uses(market.ChannelTrades) {
 		out.Trade(t)
 	}
-	if typ := string(t.Conditions); d.liquidations && (typ == "liquidation" || typ == "termination") {
+	if typ := string(t.Conditions); d.Uses(market.ChannelLiquidations) && (typ == "liquidation" || typ == "termination") {
 		l := market.Liquidation{Header: source.Header(market.ChannelLiquidations), ID: t.ID, Price: t.Price, Amount: t.Amount, Side: t.Side}
 		l.Ts, l.Origin, l.Instrument = t.Ts, t.Origin, id
 		out.Liquidation(&l)
@@ -376,7 +359,7 @@ func (d *contractDecoder) event(out *source.Out) error {
 	case "unsubscribed":
 		each("unsubscribe", func(token, symbol []byte) {
 			if m := contractMarket(symbol); string(feed) == feedBook && m != market.MarketNone {
-				ended(out, out.SymbolIn(m, symbol))
+				out.EndBook(out.SymbolIn(m, symbol))
 			}
 			out.Subscribed(token)
 		})
@@ -437,13 +420,9 @@ func (d *contractDecoder) response(in *source.Input, out *source.Out) error {
 	symbol := d.asked(query)
 	switch name {
 	case "instruments":
-		return each(c, func() error { return d.instrument(out) })
+		return source.Each(c, d, out, (*contractDecoder).instrument)
 	case "tickers":
-		return each(c, func() error {
-			d.tick()
-			d.s.symbol = d.upper(d.s.symbol)
-			return d.tell(out)
-		})
+		return source.Each(c, d, out, (*contractDecoder).stated)
 	case "candles":
 		return d.candles(path, out)
 	case "history":
@@ -468,16 +447,11 @@ func (d *contractDecoder) response(in *source.Input, out *source.Out) error {
 	return c.Err()
 }
 
-// each decodes a list of objects.
-func each(c *jsonscan.Cursor, one func() error) error {
-	c.Array()
-	for c.Elem() {
-		c.Object()
-		if err := one(); err != nil {
-			return err
-		}
-	}
-	return c.Err()
+// stated decodes a ticker of the list of all.
+func (d *contractDecoder) stated(out *source.Out) error {
+	d.tick()
+	d.s.symbol = d.upper(d.s.symbol)
+	return d.tell(out)
 }
 
 // asked is the product of a request: responses don't name it.

@@ -49,12 +49,7 @@ func parseContract(symbol string) (n market.Name) {
 	}
 	if len(parts) == 5 {
 		n.Strike = parts[3]
-		switch parts[4] {
-		case "C":
-			n.Option = market.OptionCall
-		case "P":
-			n.Option = market.OptionPut
-		}
+		n.Option = source.OptionType(parts[4])
 	}
 	if base == "" || n.End == "" || contractSymbol(n) != symbol {
 		return market.Name{}
@@ -144,23 +139,14 @@ func (d *contractDecoder) instrument(out *source.Out) error {
 		return source.Lacks(&d.c, "an instrument", "symbol or type")
 	}
 	m := contractMarket(symbol)
-	if m == market.MarketNone || !d.wants(m) {
+	if m == market.MarketNone || !d.Wants(m) {
 		return c.Err()
 	}
 	if inverse := strings.HasSuffix(string(kind), "_inverse"); inverse != (m == market.MarketInverse) {
 		return fmt.Errorf("at byte %d: %s is %s by its name, %s by the catalogue", c.Offset(), symbol, m, kind)
 	}
-	n := parseContract(string(symbol))
-	if r.Base, r.Quote, r.Settle = []byte(n.Base), []byte(n.Quote), []byte(n.Settle); n.Settle == "" {
-		r.Settle = r.Quote
-	}
-	if n.Option != market.OptionNone {
-		r.OptionType = n.Option
-		r.Strike, _ = market.ParseDecimal(n.Strike)
-	}
-	r.AmountUnit, r.Instrument = contractUnit(m), []byte(n.String())
-	r.Header.Instrument = out.SymbolIn(m, symbol)
-	out.Instrument(&r)
+	r.AmountUnit = contractUnit(m)
+	out.Listing(&r, m, symbol, parseContract(string(symbol)))
 	return nil
 }
 

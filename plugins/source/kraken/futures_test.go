@@ -3,13 +3,13 @@ package kraken
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/plugintest/emulator"
 	"github.com/marketprism/marketprism/sdk/plugintest/oracle"
-	"github.com/marketprism/marketprism/sdk/schema"
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
@@ -155,39 +155,14 @@ func TestContractsOfOneFeed(t *testing.T) {
 	for _, c := range []struct {
 		channel market.Channel
 		frame   int
-		want    string
+		want    []market.Kind
 	}{
-		{market.ChannelFunding, 2, "funding"}, {market.ChannelLiquidations, 4, "liquidation"}, {market.ChannelTicker, 2, "ticker"}, {market.ChannelLiquidations, 1, ""},
+		{market.ChannelFunding, 2, []market.Kind{market.KindFunding}}, {market.ChannelLiquidations, 4, []market.Kind{market.KindLiquidation}},
+		{market.ChannelTicker, 2, []market.Kind{market.KindTicker}}, {market.ChannelLiquidations, 1, nil},
 	} {
-		s := New()
-		dec, err := s.NewDecoder(source.DecoderSettings{Market: market.MarketLinear, Channels: map[market.Channel]schema.Values{c.channel: nil}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		out := source.NewOut(s, market.MarketLinear)
-		in := &source.Input{Kind: source.InputText, Recv: 1, Data: []byte(contractBench[c.frame].Text)}
-		out.Begin(in)
-		if err := dec.Decode(in, out); err != nil {
-			t.Fatal(err)
-		}
-		var got []string
-		for b := out.Bytes(); len(b) > 0; {
-			if source.IsSignal(b) {
-				_, n, err := source.ParseSignal(b)
-				if err != nil {
-					t.Fatal(err)
-				}
-				b = b[n:]
-				continue
-			}
-			v, err := market.Validate(b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, b = append(got, v.Kind().String()), b[len(v):]
-		}
-		if strings.Join(got, " ") != c.want {
-			t.Errorf("%s of %s: %v, want %q", c.channel, contractBench[c.frame].Name, got, c.want)
+		got := oracle.Kinds(oracle.NewFeed(t, New(), market.MarketLinear, sub(c.channel, "")).Records(t, contractBench[c.frame].Text))
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s of %s: %v, want %v", c.channel, contractBench[c.frame].Name, got, c.want)
 		}
 	}
 }
@@ -204,17 +179,10 @@ func TestContractAnswers(t *testing.T) {
 	w := oracle.Dial(t, New(), market.MarketLinear, script.Steps[0].Dial.URL)
 	frames := script.Steps[1].Subscribe
 	w.Send(t, frames[0].Data)
-	w.Until(t, "a refusal that names no request", func(i oracle.Item) bool {
-		return i.Signal.Kind == source.SignalRejected && strings.HasPrefix(string(i.Signal.Text), source.TokenOldest+"\x00Couldn't subscribe to invalid product")
-	})
+	w.UntilSignal(t, "a refusal that names no request", source.SignalRejected, source.TokenOldest+"\x00Couldn't subscribe to invalid product")
+	w.Acknowledged(t, frames[1])
+	w.UntilRecords(t, market.KindBookSnapshot)
 	w.Send(t, frames[1].Data)
-	w.Until(t, "an acknowledgement", func(i oracle.Item) bool {
-		return i.Signal.Kind == source.SignalSubscribed && string(i.Signal.Text) == frames[1].Token
-	})
-	w.Until(t, "a book", func(i oracle.Item) bool { return i.Record != nil && i.Record.Kind() == market.KindBookSnapshot })
-	w.Send(t, frames[1].Data)
-	w.Until(t, "an answer to what is subscribed already", func(i oracle.Item) bool {
-		return i.Signal.Kind == source.SignalSubscribed && string(i.Signal.Text) == source.TokenOldest
-	})
-	w.Until(t, "the book again", func(i oracle.Item) bool { return i.Record != nil && i.Record.Kind() == market.KindBookSnapshot })
+	w.UntilSignal(t, "an answer to what is subscribed already", source.SignalSubscribed, source.TokenOldest)
+	w.UntilRecords(t, market.KindBookSnapshot) // again
 }

@@ -112,7 +112,7 @@ func (d *contractDecoder) greeks() {
 }
 
 // fundingPer is what a rate is per: positions roll each hour.
-var fundingPer = []byte("1h")
+const fundingPer = 1 // hour
 
 // tell emits the records of a ticker that are in use.
 func (d *contractDecoder) tell(out *source.Out) error {
@@ -130,29 +130,19 @@ func (d *contractDecoder) tell(out *source.Out) error {
 		h.Ts, h.Instrument = s.ts, id
 		return h
 	}
-	if d.ticker {
+	if d.Uses(market.ChannelTicker) {
 		t := market.Ticker{Header: head(market.ChannelTicker), Last: s.last, LastAmount: s.lastAmount, Open: s.open, High: s.high, Low: s.low,
 			Volume: s.volume, QuoteVolume: s.quote, BidPrice: s.bidPrice, BidAmount: s.bidAmount, AskPrice: s.askPrice, AskAmount: s.askAmount, Trades: market.None}
 		out.Ticker(&t)
 	}
-	if d.mark && !s.mark.IsNull() {
-		p := market.Price{Header: head(market.ChannelMarkPrice), Price: s.mark}
-		p.Kind = market.KindMarkPrice
-		out.Price(&p)
+	h := head(market.ChannelNone)
+	d.MarkPrice(out, h, s.mark)
+	d.IndexPrice(out, h, s.index)
+	d.OpenInterest(out, h, s.interest, market.Decimal{})
+	if s.nextFunding != market.None {
+		d.fund(h, out)
 	}
-	if d.index && !s.index.IsNull() {
-		p := market.Price{Header: head(market.ChannelIndexPrice), Price: s.index}
-		p.Kind = market.KindIndexPrice
-		out.Price(&p)
-	}
-	if d.interest && !s.interest.IsNull() {
-		t := market.OpenInterest{Header: head(market.ChannelOpenInterest), Amount: s.interest}
-		out.OpenInterest(&t)
-	}
-	if d.funding && s.nextFunding != market.None {
-		d.fund(head(market.ChannelFunding), out)
-	}
-	if d.options && m == market.MarketOption {
+	if d.Uses(market.ChannelOptions) && m == market.MarketOption {
 		t := market.OptionSummary{Header: head(market.ChannelOptions), BidPrice: s.bidPrice, BidAmount: s.bidAmount, AskPrice: s.askPrice, AskAmount: s.askAmount,
 			MarkPrice: s.mark, MarkIV: s.iv, Last: s.last, OpenInterest: s.interest, UnderlyingPrice: s.index,
 			Delta: s.delta, Gamma: s.gamma, Vega: s.vega, Theta: s.theta, Rho: s.rho}
@@ -165,23 +155,15 @@ func (d *contractDecoder) tell(out *source.Out) error {
 // without a rate has one of zero. Where only the absolute rate is given, which is
 // in currency, the relative one isn't known.
 func (d *contractDecoder) fund(h market.Header, out *source.Out) {
-	t := market.Funding{Header: h, Rate: d.s.rate, PredictedRate: d.s.prediction, NextTs: d.s.nextFunding, Interval: fundingPer}
+	t := market.Funding{Rate: d.s.rate, PredictedRate: d.s.prediction, NextTs: d.s.nextFunding, Interval: source.Hours(fundingPer)}
 	if t.Rate.IsNull() {
 		if d.s.absolute.Sign() != 0 {
 			return
 		}
 		t.Rate = market.NewDecimal(0, 0)
 	}
-	out.Funding(&t)
+	d.Funding(out, h, t)
 }
-
-// contractIntervalNames are those of contractIntervals, ready to be put into records.
-var contractIntervalNames = func() (all [][]byte) {
-	for i := range contractIntervals {
-		all = append(all, []byte(contractIntervals[i].name))
-	}
-	return all
-}()
 
 // candles decodes those of …/trade/PF_XBTUSD/1m, oldest first. One that another
 // follows is final.
@@ -192,22 +174,16 @@ func (d *contractDecoder) candles(path []byte, out *source.Out) error {
 		return fmt.Errorf("candles of another price than trades'")
 	}
 	symbol, name := d.upper(parts[len(parts)-2]), parts[len(parts)-1]
-	long := int64(0)
-	var interval []byte
-	for i := range contractIntervals {
-		if contractIntervals[i].name == string(name) {
-			interval, long = contractIntervalNames[i], int64(contractIntervals[i].length)
-		}
-	}
+	i := contractIntervals.Native(name)
 	m := contractMarket(symbol)
-	if m == market.MarketNone || long == 0 {
+	if m == market.MarketNone || i == nil {
 		return fmt.Errorf("candles of the unknown product %.40q or length %.40q", symbol, name)
 	}
 	id := out.SymbolIn(m, symbol)
 	var before market.Candle
 	have := false
-	err := each(c, func() error {
-		t := market.Candle{Header: source.Header(market.ChannelCandles), OpenTs: market.None, Trades: market.None, Interval: interval}
+	one := func(d *contractDecoder, out *source.Out) error {
+		t := market.Candle{Header: source.Header(market.ChannelCandles), OpenTs: market.None, Trades: market.None}
 		for c.Key() {
 			switch string(c.KeyBytes()) {
 			case "time":
@@ -227,14 +203,16 @@ func (d *contractDecoder) candles(path []byte, out *source.Out) error {
 		if t.OpenTs == market.None || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() {
 			return source.Lacks(c, "a candle", "time or prices")
 		}
-		t.CloseTs, t.Instrument = t.OpenTs+long, id
+		i.Put(&t, 0)
+		t.Instrument = id
 		if have {
 			before.Flags |= market.FlagClosed
 			out.Candle(&before)
 		}
 		before, have = t, true
 		return nil
-	})
+	}
+	err := source.Each(c, d, out, one)
 	if err == nil && have {
 		out.Candle(&before)
 	}

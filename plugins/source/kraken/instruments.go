@@ -106,7 +106,7 @@ func (d *decoder) pair(out *source.Out) error {
 		case "quote":
 			r.Quote = c.Str()
 		case "status":
-			r.Status = status(c.Str())
+			r.Status = statuses[string(c.Str())]
 		case "price_increment":
 			r.TickSize = source.Decimal(c)
 		case "qty_increment":
@@ -133,18 +133,9 @@ func (d *decoder) pair(out *source.Out) error {
 	return nil
 }
 
-func status(s []byte) market.Status {
-	switch string(s) {
-	case "online", "limit_only", "post_only", "reduce_only":
-		return market.StatusTrading
-	case "cancel_only", "maintenance":
-		return market.StatusHalted
-	case "work_in_progress":
-		return market.StatusPreOpen
-	case "delisted":
-		return market.StatusDelisted
-	}
-	return market.StatusUnknown
+var statuses = map[string]market.Status{
+	"online": market.StatusTrading, "limit_only": market.StatusTrading, "post_only": market.StatusTrading, "reduce_only": market.StatusTrading,
+	"cancel_only": market.StatusHalted, "maintenance": market.StatusHalted, "work_in_progress": market.StatusPreOpen, "delisted": market.StatusDelisted,
 }
 
 // assetPairs decodes HTTP's catalogue. Pairs without a name for the WebSocket
@@ -164,7 +155,7 @@ func (d *decoder) assetPairs(out *source.Out) error {
 					name = c.Str()
 				}
 			case "status":
-				r.Status = status(c.Str())
+				r.Status = statuses[string(c.Str())]
 			case "pair_decimals":
 				r.TickSize = places(r.TickSize, c.Int64())
 			case "tick_size":

@@ -67,8 +67,8 @@ func (d *decoder) legacy(out *source.Out) error {
 // has no time of its own, its newest level's is taken.
 func (d *decoder) legacyBook(payloads []jsonscan.Mark, depth, pair []byte, out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: 10, FirstSeq: market.None, Checksum: market.None}
-	b.Kind = market.KindBookDelta
+	b := source.NewBook(market.KindBookDelta)
+	b.Depth = 10
 	if n, err := strconv.ParseInt(string(depth), 10, 64); err == nil {
 		b.Depth = n
 	}
@@ -308,11 +308,7 @@ func (d *decoder) event(out *source.Out) error {
 			out.Rejected(token, reason)
 			return nil
 		case string(status) == "unsubscribed" && bytes.HasPrefix(channel, []byte("book")) && pair != nil:
-			ended(out, out.Symbol(pair))
-		}
-		if len(token) == 0 {
-			out.Heartbeat()
-			return nil
+			out.EndBook(out.Symbol(pair))
 		}
 		out.Subscribed(token)
 	default:
@@ -401,8 +397,7 @@ func (d *decoder) depth(out *source.Out) error {
 	c.Object()
 	for c.Key() {
 		name := c.KeyBytes()
-		b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-		b.Kind = market.KindBookSnapshot
+		b := source.NewBook(market.KindBookSnapshot)
 		d.bids, d.asks = d.bids[:0], d.asks[:0]
 		c.Object()
 		for c.Key() {

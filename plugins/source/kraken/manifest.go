@@ -70,20 +70,13 @@ func endpoint(class string) source.Endpoint {
 }
 
 // intervals are the lengths of candles by minutes.
-var intervals = []struct {
-	name    string
-	minutes int64
-}{{"1m", 1}, {"5m", 5}, {"15m", 15}, {"30m", 30}, {"1h", 60}, {"4h", 240}, {"1d", 1440}, {"1w", 10080}, {"15d", 21600}}
+var intervals = source.NewIntervals("1m 5m 15m 30m 1h 4h 1d 1w 15d")
 
 // depths are the numbers of levels that a book can be subscribed with.
 var depths = []int{10, 25, 100, 500, 1000}
 
 func channels() []source.ChannelSpec {
 	spot := []market.Market{market.MarketSpot}
-	names := make([]string, len(intervals))
-	for i := range intervals {
-		names[i] = intervals[i].name
-	}
 	return []source.ChannelSpec{
 		{Channel: market.ChannelTrades, Markets: spot, Kinds: []market.Kind{market.KindTrade}, Transport: source.Stream, Sequence: source.SequenceIncrement,
 			History: &source.History{By: source.HistoryTime}},
@@ -105,7 +98,7 @@ func channels() []source.ChannelSpec {
 		},
 		{
 			Channel: market.ChannelCandles, Markets: spot, Kinds: []market.Kind{market.KindCandle}, Transport: source.Stream,
-			Attributes: schema.Attributes{{Name: "intervals", Type: schema.Strings, Default: []string{"1m"}, Allowed: names, Doc: "lengths of the candles"}},
+			Attributes: schema.Attributes{intervals.Attribute("lengths of the candles")},
 		},
 		{Channel: market.ChannelInstruments, Markets: spot, Kinds: []market.Kind{market.KindInstrument}, Transport: source.Stream, PerMarket: true},
 	}

@@ -1,11 +1,12 @@
 package kraken
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
@@ -13,21 +14,17 @@ import (
 
 // Session dials and subscribes.
 func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
-	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
-	if err != nil {
-		return source.Script{}, err
-	}
-	return source.Script{Steps: []source.Step{{Dial: &source.Dial{URL: r.Endpoint}}, {Subscribe: subscribe}}}, nil
+	return source.DialAndSubscribe(p, r)
 }
 
 // params are those of a subscribe or unsubscribe request.
 type params struct {
-	Channel      string   `json:"channel"`
-	Symbol       []string `json:"symbol,omitempty"`
-	Depth        int      `json:"depth,omitempty"`
-	Interval     int64    `json:"interval,omitempty"`
-	EventTrigger string   `json:"event_trigger,omitempty"`
-	Snapshot     *bool    `json:"snapshot,omitempty"`
+	Channel      string    `json:"channel"`
+	Symbol       [1]string `json:"symbol,omitzero"`
+	Depth        int       `json:"depth,omitempty"`
+	Interval     int64     `json:"interval,omitempty"`
+	EventTrigger string    `json:"event_trigger,omitempty"`
+	Snapshot     bool      `json:"snapshot,omitempty"`
 }
 
 // Frames renders one request for each symbol: the venue answers by symbol, and
@@ -36,94 +33,36 @@ func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
 	if isContract(r.Market) {
 		return contractFrames(r)
 	}
-	method := "subscribe"
-	if r.Unsubscribe {
-		method = "unsubscribe"
-	}
-	var frames []source.Frame
-	for i, sub := range r.Subscriptions {
-		all, err := requests(sub)
-		if err != nil {
-			return nil, err
-		}
-		for _, one := range all {
-			if r.Unsubscribe {
-				one.Snapshot = nil
-			}
-			frames = append(frames, frame(method, one, i))
-		}
-	}
-	return frames, nil
+	method := r.Op("subscribe", "unsubscribe")
+	return source.FrameEach(r, requests, func(one params) source.Frame {
+		one.Snapshot = !r.Unsubscribe
+		body, _ := json.Marshal(one) // texts and numbers always marshal
+		id := source.RequestID(method, string(body))
+		return source.Frame{Data: `{"method":"` + method + `","params":` + string(body) + `,"req_id":` + id + `}`, Token: id}
+	})
 }
 
-// frame renders a request. Its id follows from what it says: a plugin has no
-// counter that would outlive a restart.
-func frame(method string, one params, sub int) source.Frame {
-	body, _ := json.Marshal(one) // texts and numbers always marshal
-	h := fnv.New32a()
-	h.Write([]byte(method))
-	h.Write(body)
-	id := strconv.FormatUint(uint64(h.Sum32()), 10)
-	return source.Frame{Data: `{"method":"` + method + `","params":` + string(body) + `,"req_id":` + id + `}`, Token: id, Subs: []int{sub}}
-}
-
-func requests(sub source.Subscription) ([]params, error) {
-	yes := true
-	one := params{Symbol: []string{sub.Symbol}, Snapshot: &yes}
+func requests(_ market.Market, sub source.Subscription) ([]params, error) {
+	one := params{Symbol: [1]string{sub.Symbol}}
 	switch sub.Channel {
 	case market.ChannelTrades:
 		one.Channel = "trade" // the snapshot repairs what a reconnect missed
 	case market.ChannelBook:
-		one.Channel, one.Depth = "book", depth(sub.Config.Int("depth"))
+		one.Channel, one.Depth = "book", source.Depth(cmp.Or(max(sub.Config.Int("depth"), 0), 100), depths)
 	case market.ChannelBBO:
 		one.Channel, one.EventTrigger = "ticker", "bbo"
 	case market.ChannelTicker:
 		one.Channel, one.EventTrigger = "ticker", sub.Config.String("event_trigger")
 	case market.ChannelCandles:
-		return candles(one, sub.Config.Strings("intervals"))
+		return source.CandleTopics(intervals, sub, func(i *source.Interval) params {
+			return params{Channel: "ohlc", Symbol: one.Symbol, Interval: int64(i.Length / time.Minute)}
+		})
 	case market.ChannelInstruments:
-		one.Channel, one.Symbol = "instrument", nil
+		one.Channel, one.Symbol = "instrument", [1]string{}
 	default:
 		return nil, fmt.Errorf("kraken: channel %s of %s is no stream", sub.Channel, sub.Symbol)
 	}
 	return []params{one}, nil
-}
-
-// depth is the smallest that can be subscribed and holds n levels.
-func depth(n int64) int {
-	if n <= 0 {
-		n = 100
-	}
-	for _, d := range depths {
-		if n <= int64(d) {
-			return d
-		}
-	}
-	return depths[len(depths)-1]
-}
-
-func candles(one params, names []string) ([]params, error) {
-	if len(names) == 0 {
-		names = []string{"1m"}
-	}
-	all := make([]params, len(names))
-	for i, name := range names {
-		one.Channel, one.Interval = "ohlc", minutes(name)
-		if one.Interval == 0 {
-			return nil, fmt.Errorf("kraken: no candles of %q", name)
-		}
-		all[i] = one
-	}
-	return all, nil
-}
-
-func minutes(name string) int64 {
-	for _, i := range intervals {
-		if i.name == name {
-			return i.minutes
-		}
-	}
-	return 0
 }
 
 // Requests renders the catalogue and trade history, which is paged by time.
@@ -131,10 +70,7 @@ func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
 	if isContract(r.Market) {
 		return contractRequests(r)
 	}
-	base := r.Base
-	if base == "" {
-		base = p.manifest.Markets[0].HTTP[0]
-	}
+	base := cmp.Or(r.Base, p.manifest.Markets[0].HTTP[0])
 	if r.Purpose == source.PurposeInstruments {
 		return []source.Request{{URL: base + "/0/public/AssetPairs", Weight: 1}}, nil
 	}

@@ -30,7 +30,7 @@ func TestMessages(t *testing.T) {
 		},
 		Normalise: func(_ *oracle.Message, e map[string]any) {
 			if s, ok := e["interval"].(string); ok { // one name for all venues
-				e["interval"], _ = length([]byte(s), 0)
+				e["interval"] = length([]byte(s)).Name
 			}
 			if ls, ok := e["asks"].([]any); ok && e["kind"] == "book_snapshot" && len(ls) > 1 { // some examples of the documentation have them worst first
 				price := func(i int) float64 { p, _ := strconv.ParseFloat(ls[i].([]any)[0].(string), 64); return p }

@@ -11,13 +11,11 @@ import (
 
 // decoder has no state but room: what a frame means follows from the frame.
 type decoder struct {
-	c      jsonscan.Cursor
-	market market.Market
-	use    [32]bool // channels that are in use
+	c jsonscan.Cursor
+	source.Feed
 
 	m          message // that is being decoded
 	bids, asks []market.Level
-	text       []byte // a length that had to be put together
 }
 
 // message is what stands around a topic's data.
@@ -59,18 +57,9 @@ const (
 	oldAnnounce // /contract/announcement
 )
 
-// maxCatalogue bounds a response.
-const maxCatalogue = 64 << 20
-
 // NewDecoder starts a decoder; without channels it decodes all.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{market: s.Market}
-	for c := range d.use {
-		_, in := s.Channels[market.Channel(c)]
-		d.use[c] = in || s.Channels == nil
-	}
-	d.c.MaxBytes = maxCatalogue
-	return d, nil
+	return &decoder{Feed: s.Feed(), c: source.NewCursor()}, nil
 }
 
 // Decode handles a frame or a response. The pro socket sends its text in binary
@@ -78,14 +67,10 @@ func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
 func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 	switch in.Kind {
 	case source.InputText, source.InputBinary:
-		if err := d.frame(in.Data, out); err != nil {
-			return fmt.Errorf("kucoin: frame: %w", err)
-		}
+		return in.Fail("kucoin", d.frame(in.Data, out))
 	case source.InputHTTP:
 		d.c.Reset(in.Data)
-		if err := d.response(in, out); err != nil {
-			return fmt.Errorf("kucoin: response to %s: %w", in.URL, err)
-		}
+		return in.Fail("kucoin", d.response(in, out))
 	}
 	return nil
 }
@@ -105,8 +90,7 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 	c.Reset(frame)
 	c.Object()
 	start := c.Mark()
-	var data jsonscan.Mark
-	waiting, had := false, false
+	var body source.Body
 	for c.Key() {
 		switch c.Key1() {
 		case 'T':
@@ -133,14 +117,10 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 				c.Seek(start)
 				return d.answer(out)
 			}
-			had = true
-			waiting = m.what == topicNone || m.what == oldBest && m.subject == nil || m.what == proBook && m.kind == nil
-			if waiting {
-				data = c.Mark()
-				continue
-			}
-			if err := d.data(out); err != nil {
-				return err
+			if body.Due(c, m.what != topicNone && (m.what != oldBest || m.subject != nil) && (m.what != proBook || m.kind != nil)) {
+				if err := d.data(out); err != nil {
+					return err
+				}
 			}
 		case "type":
 			if string(c.Str()) == "message" {
@@ -154,20 +134,11 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 			c.Skip()
 		}
 	}
-	if err := c.End(); err != nil {
-		return err
+	err := body.End(c, m.what != topicNone, func() error { return d.data(out) })
+	if err == nil && !body.Done {
+		err = fmt.Errorf("neither a topic's data nor an answer")
 	}
-	if m.what == topicNone || !had {
-		return fmt.Errorf("neither a topic's data nor an answer")
-	}
-	if waiting {
-		c.Seek(data)
-		if err := d.data(out); err != nil {
-			return err
-		}
-		return c.End()
-	}
-	return nil
+	return err
 }
 
 // classic takes a topic apart: /market/match:BTC-USDT, /market/candles:BTC-USDT_1min.
@@ -304,7 +275,7 @@ func (d *decoder) trade(out *source.Out) error {
 // that leaves the 500 is sent with amount 0.
 func (d *decoder) book(out *source.Out) error {
 	c, m := &d.c, &d.m
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b := source.NewBook(market.KindBookSnapshot)
 	symbol, levels := m.symbol, 0
 	for c.Key() {
 		switch c.Key1() {
@@ -333,7 +304,7 @@ func (d *decoder) book(out *source.Out) error {
 	case "delta":
 		b.Kind = market.KindBookDelta
 	case "snapshot":
-		b.Kind, b.FirstSeq = market.KindBookSnapshot, market.None
+		b.FirstSeq = market.None
 	default:
 		return fmt.Errorf("at byte %d: a book that is neither snapshot nor delta but %.20q", c.Offset(), m.kind)
 	}
@@ -475,21 +446,20 @@ func (d *decoder) candles(out *source.Out) error {
 		return source.Lacks(c, "a candle", "begin or prices")
 	}
 	t.Open, t.Close, t.High, t.Low, t.Volume, t.QuoteVolume = v[1], v[2], v[3], v[4], v[5], v[6]
-	t.Instrument = d.id(out, symbol)
+	t.OpenTs, t.Instrument = begin, d.id(out, symbol)
 	if marketOf(symbol) != market.MarketSpot {
 		t.Volume, t.QuoteVolume = v[6], market.Decimal{}
 	}
-	return d.candle(&t, begin, out)
+	return d.candle(&t, out)
 }
 
 // candle emits one of the length that the message names.
-func (d *decoder) candle(t *market.Candle, begin int64, out *source.Out) error {
-	name, end := length(d.m.arg, begin)
-	if name == "" {
+func (d *decoder) candle(t *market.Candle, out *source.Out) error {
+	i := length(d.m.arg)
+	if i == nil {
 		return fmt.Errorf("at byte %d: candles of the unknown length %.20q", d.c.Offset(), d.m.arg)
 	}
-	d.text = append(d.text[:0], name...)
-	t.Interval, t.OpenTs, t.CloseTs = d.text, begin, end
+	i.Put(t, 0)
 	out.Candle(t)
 	return nil
 }

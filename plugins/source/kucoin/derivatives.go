@@ -41,10 +41,10 @@ func (d *decoder) tickerV2(out *source.Out) error {
 	}
 	t.Origin = d.m.origin
 	t.Instrument = d.id(out, symbol)
-	if d.use[market.ChannelBBO] && (!t.BidPrice.IsNull() || !t.AskPrice.IsNull()) {
+	if d.Uses(market.ChannelBBO) && (!t.BidPrice.IsNull() || !t.AskPrice.IsNull()) {
 		out.BBO(&t)
 	}
-	if !last.IsNull() && d.use[market.ChannelTicker] {
+	if !last.IsNull() && d.Uses(market.ChannelTicker) {
 		k := market.Ticker{Header: source.Header(market.ChannelTicker), Last: last, LastAmount: amount, Trades: market.None,
 			BidPrice: t.BidPrice, BidAmount: t.BidAmount, AskPrice: t.AskPrice, AskAmount: t.AskAmount}
 		k.Ts, k.Seq, k.Instrument, k.Origin = t.Ts, t.Seq, t.Instrument, t.Origin
@@ -118,23 +118,13 @@ func (d *decoder) mark(out *source.Out) error {
 	return nil
 }
 
-// stated emits what is in use of what a contract states. Out writes into the
-// header that it is given, so time and flags are set for each record anew.
+// stated emits what is in use of what a contract states.
 func (d *decoder) stated(id market.InstrumentID, ts int64, mark, index, interest market.Decimal, out *source.Out) {
-	t := market.Price{Header: source.Header(market.ChannelMarkPrice), Price: mark}
-	t.Kind, t.Instrument, t.Ts, t.TsSend = market.KindMarkPrice, id, ts, d.m.sent
-	if !mark.IsNull() && d.use[market.ChannelMarkPrice] {
-		out.Price(&t)
-	}
-	if !index.IsNull() && d.use[market.ChannelIndexPrice] {
-		t.Kind, t.Channel, t.Ts, t.Flags, t.Price = market.KindIndexPrice, market.ChannelIndexPrice, ts, 0, index
-		out.Price(&t)
-	}
-	if !interest.IsNull() && d.use[market.ChannelOpenInterest] {
-		o := market.OpenInterest{Header: t.Header, Amount: interest}
-		o.Channel, o.Ts, o.Flags = market.ChannelOpenInterest, ts, 0
-		out.OpenInterest(&o)
-	}
+	h := source.Header(market.ChannelMarkPrice)
+	h.Instrument, h.Ts, h.TsSend = id, ts, d.m.sent
+	d.MarkPrice(out, h, mark)
+	d.IndexPrice(out, h, index)
+	d.OpenInterest(out, h, interest, market.Decimal{})
 }
 
 // funding decodes the rate of the interval that runs, which is paid at nt.
@@ -151,10 +141,7 @@ func (d *decoder) funding(out *source.Out) error {
 		case "nt":
 			t.NextTs = instant(c)
 		case "gl":
-			if h := c.Int64() / 3_600_000; h > 0 {
-				d.text = appendHours(d.text[:0], h)
-				t.Interval = d.text
-			}
+			t.Interval = source.Hours(c.Int64() / 3_600_000)
 		default:
 			c.Skip()
 		}

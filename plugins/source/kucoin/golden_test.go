@@ -6,7 +6,6 @@ import (
 
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/plugintest/oracle"
-	"github.com/marketprism/marketprism/sdk/schema"
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
@@ -42,35 +41,15 @@ func TestBinary(t *testing.T) {
 
 // TestInUse: of what one frame carries for several channels, those in use come out.
 func TestInUse(t *testing.T) {
-	s := New()
-	dec, err := s.NewDecoder(source.DecoderSettings{Market: market.MarketLinear, Channels: map[market.Channel]schema.Values{market.ChannelOpenInterest: nil}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := source.NewOut(s, market.MarketLinear)
+	f := oracle.NewFeed(t, New(), market.MarketLinear, sub(market.ChannelOpenInterest, ""))
 	for _, frame := range []string{
 		`{"T":"mark-price","P":1790113097443102278,"d":{"s":"XBTUSDTM","mp":"86201.79","ip":"86248.81","oi":"11481754","ts":1790113097000}}`,
 		`{"topic":"/contract/instrument:XBTUSDTM","subject":"funding.rate","data":{"granularity":60000,"fundingRate":-0.002966,"timestamp":1551770400000}}`,
 	} {
-		in := &source.Input{Kind: source.InputText, Recv: 1, Data: []byte(frame)}
-		out.Begin(in)
-		if err := dec.Decode(in, out); err != nil {
-			t.Fatal(err)
-		}
-		for b := out.Bytes(); len(b) > 0; {
-			if source.IsSignal(b) {
-				_, n, err := source.ParseSignal(b)
-				if err != nil {
-					t.Fatal(err)
-				}
-				b = b[n:]
-				continue
+		for _, k := range oracle.Kinds(f.Records(t, frame)) {
+			if k != market.KindOpenInterest {
+				t.Errorf("a %s", k)
 			}
-			v, err := market.Validate(b)
-			if err != nil || v.Kind() != market.KindOpenInterest {
-				t.Fatalf("a %s, %v", v.Kind(), err)
-			}
-			b = b[v.Size():]
 		}
 	}
 }

@@ -125,7 +125,7 @@ func (d *decoder) listing(out *source.Out) error {
 				r.Status = market.StatusTrading
 			}
 		case "status":
-			r.Status = status(c.Str())
+			r.Status = statuses[string(c.Str())]
 		case "expireDate":
 			if !c.Null() {
 				r.Expiry = instant(c)
@@ -144,7 +144,7 @@ func (d *decoder) listing(out *source.Out) error {
 		return source.Lacks(c, "an instrument", "symbol")
 	}
 	m := marketOf(symbol)
-	if d.market != m && d.market != market.MarketMixed && d.market != market.MarketNone {
+	if !d.Wants(m) {
 		return nil
 	}
 	n := parse(m, string(symbol))
@@ -160,51 +160,20 @@ func (d *decoder) listing(out *source.Out) error {
 	if string(r.Settle) == bitcoin {
 		r.Settle = []byte("BTC")
 	}
-	r.Base, r.Quote = []byte(n.Base), []byte(n.Quote)
-	r.Header.Instrument = out.SymbolIn(m, symbol)
-	r.Instrument = []byte(n.String())
-	out.Instrument(&r)
+	out.Listing(&r, m, symbol, n)
 	return nil
 }
 
-func status(s []byte) market.Status {
-	switch string(s) {
-	case "Open":
-		return market.StatusTrading
-	case "Init":
-		return market.StatusPreOpen
-	case "Paused", "BeingSettled", "CancelOnly":
-		return market.StatusHalted
-	case "Settled":
-		return market.StatusExpired
-	case "Closed":
-		return market.StatusDelisted
-	}
-	return market.StatusUnknown
+var statuses = map[string]market.Status{
+	"Open": market.StatusTrading, "Init": market.StatusPreOpen, "Settled": market.StatusExpired, "Closed": market.StatusDelisted,
+	"Paused": market.StatusHalted, "BeingSettled": market.StatusHalted, "CancelOnly": market.StatusHalted,
 }
 
-// length names a candle's length, given by the venue's name (1hour) or in minutes
-// (60), and says when one that begins then ends.
-func length(native []byte, begin int64) (name string, end int64) {
-	minutes := int64(0)
-	for _, digit := range native {
-		if digit < '0' || digit > '9' || minutes > 1e6 {
-			minutes = 0
-			break
-		}
-		minutes = minutes*10 + int64(digit-'0')
+// length is a candle's, given by the venue's name (1hour) or in minutes (60).
+func length(native []byte) *source.Interval {
+	if i := intervals.Native(native); i != nil {
+		return i
 	}
-	for i := range intervals {
-		switch v := &intervals[i]; {
-		case v.native != string(native) && (minutes == 0 || v.minutes != minutes):
-			continue
-		case v.minutes == 0:
-			return v.name, time.Unix(0, begin).UTC().AddDate(0, 1, 0).UnixNano()
-		default:
-			return v.name, begin + v.minutes*int64(time.Minute)
-		}
-	}
-	return "", 0
+	minutes, _ := strconv.ParseInt(string(native), 10, 32)
+	return intervals.Lasting(time.Duration(minutes) * time.Minute)
 }
-
-func appendHours(b []byte, h int64) []byte { return append(strconv.AppendInt(b, h, 10), 'h') }

@@ -3,6 +3,7 @@ package kucoin
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/marketprism/marketprism/sdk/jsonscan"
 	"github.com/marketprism/marketprism/sdk/market"
@@ -67,8 +68,7 @@ func (d *decoder) older(out *source.Out) error {
 // frame has one change: "price,side,amount".
 func (d *decoder) level2(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-	b.Kind = market.KindBookDelta
+	b := source.NewBook(market.KindBookDelta)
 	symbol, had := d.m.symbol, false
 	d.bids, d.asks = d.bids[:0], d.asks[:0]
 	for c.Key() {
@@ -150,8 +150,7 @@ func (d *decoder) change(text []byte) error {
 // worst first.
 func (d *decoder) whole(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-	b.Kind, b.Origin = market.KindBookSnapshot, market.OriginLive
+	b := source.NewBook(market.KindBookSnapshot)
 	symbol, levels := d.m.symbol, 0
 	for c.Key() {
 		switch string(c.KeyBytes()) {
@@ -175,9 +174,7 @@ func (d *decoder) whole(out *source.Out) error {
 		return source.Lacks(c, "a book", "bids or asks")
 	}
 	if n := len(d.asks); n > 1 && d.asks[0].Price.Cmp(d.asks[n-1].Price) > 0 {
-		for i := range n / 2 {
-			d.asks[i], d.asks[n-1-i] = d.asks[n-1-i], d.asks[i]
-		}
+		slices.Reverse(d.asks)
 	}
 	for _, digit := range d.m.arg {
 		if digit < '0' || digit > '9' || b.Depth > market.MaxLevels {
@@ -216,11 +213,9 @@ func (d *decoder) instrument(out *source.Out) error {
 	}
 	id := d.id(out, d.m.symbol)
 	d.stated(id, ts, mark, index, market.Decimal{}, out)
-	if !rate.IsNull() && d.use[market.ChannelFunding] {
-		t := market.Funding{Header: source.Header(market.ChannelFunding), Rate: rate, NextTs: market.None}
-		t.Instrument, t.Ts = id, ts
-		out.Funding(&t)
-	}
+	h := source.Header(market.ChannelFunding)
+	h.Instrument, h.Ts = id, ts
+	d.Funding(out, h, market.Funding{Rate: rate, NextTs: market.None})
 	return nil
 }
 
@@ -228,13 +223,14 @@ func (d *decoder) instrument(out *source.Out) error {
 func (d *decoder) minutes(out *source.Out) error {
 	c := &d.c
 	t := market.Candle{Header: source.Header(market.ChannelCandles), Trades: market.None}
-	symbol, begin := d.m.symbol, market.None
+	symbol := d.m.symbol
+	t.OpenTs = market.None
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "symbol":
 			symbol = c.Str()
 		case "time":
-			begin = instant(c)
+			t.OpenTs = instant(c)
 		case "open":
 			t.Open = source.Decimal(c)
 		case "close":
@@ -249,11 +245,11 @@ func (d *decoder) minutes(out *source.Out) error {
 			c.Skip()
 		}
 	}
-	if begin == market.None || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() {
+	if t.OpenTs == market.None || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() {
 		return source.Lacks(c, "a candle", "time or prices")
 	}
 	t.Instrument = d.id(out, symbol)
-	return d.candle(&t, begin, out)
+	return d.candle(&t, out)
 }
 
 // proTrade decodes a trade of the pro socket.
@@ -322,12 +318,12 @@ func (d *decoder) proTicker(out *source.Out) error {
 		return source.Lacks(c, "a ticker", "s or prices")
 	}
 	t.Instrument, t.TsSend = d.id(out, symbol), d.m.sent
-	if d.use[market.ChannelBBO] {
+	if d.Uses(market.ChannelBBO) {
 		b := market.BBO{Header: t.Header, BidPrice: t.BidPrice, BidAmount: t.BidAmount, AskPrice: t.AskPrice, AskAmount: t.AskAmount}
 		b.Channel = market.ChannelBBO
 		out.BBO(&b)
 	}
-	if d.use[market.ChannelTicker] {
+	if d.Uses(market.ChannelTicker) {
 		out.Ticker(&t)
 	}
 	return nil
@@ -337,7 +333,8 @@ func (d *decoder) proTicker(out *source.Out) error {
 func (d *decoder) proCandle(out *source.Out) error {
 	c := &d.c
 	t := market.Candle{Header: source.Header(market.ChannelCandles), Trades: market.None}
-	symbol, begin := d.m.symbol, market.None
+	symbol := d.m.symbol
+	t.OpenTs = market.None
 	for c.Key() {
 		switch c.Key1() {
 		case 's':
@@ -345,7 +342,7 @@ func (d *decoder) proCandle(out *source.Out) error {
 		case 'i':
 			d.m.arg = c.Str()
 		case 'O':
-			begin = instant(c)
+			t.OpenTs = instant(c)
 		case 'o':
 			t.Open = source.Decimal(c)
 		case 'c':
@@ -366,9 +363,9 @@ func (d *decoder) proCandle(out *source.Out) error {
 			c.Skip()
 		}
 	}
-	if len(symbol) == 0 || begin == market.None || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() {
+	if len(symbol) == 0 || t.OpenTs == market.None || t.Open.IsNull() || t.High.IsNull() || t.Low.IsNull() || t.Close.IsNull() {
 		return source.Lacks(c, "a candle", "s, O or prices")
 	}
 	t.Instrument, t.Ts, t.TsSend = d.id(out, symbol), d.m.sent, d.m.sent
-	return d.candle(&t, begin, out)
+	return d.candle(&t, out)
 }

@@ -12,7 +12,6 @@
 package kucoin
 
 import (
-	"slices"
 	"time"
 
 	"github.com/marketprism/marketprism/sdk/market"
@@ -110,45 +109,28 @@ var (
 	everywhere = []market.Market{market.MarketSpot, market.MarketLinear, market.MarketInverse}
 )
 
-type interval struct {
-	name, native string
-	minutes      int64 // 0: a month
-	on           []market.Market
-}
-
-// intervals are the candles, by the venue's name and in contracts' minutes.
-// Those of 6 hours are of spot, those of 5 minutes and a month of contracts.
-var intervals = []interval{
-	{"1m", "1min", 1, everywhere}, {"3m", "3min", 3, everywhere}, {"5m", "5min", 5, contracts}, {"15m", "15min", 15, everywhere},
-	{"30m", "30min", 30, everywhere}, {"1h", "1hour", 60, everywhere}, {"2h", "2hour", 120, everywhere}, {"4h", "4hour", 240, everywhere},
-	{"6h", "6hour", 360, spot}, {"8h", "8hour", 480, everywhere}, {"12h", "12hour", 720, everywhere}, {"1d", "1day", 1440, everywhere},
-	{"1w", "1week", 10080, everywhere}, {"1M", "1month", 0, contracts},
-}
-
-func stream(c market.Channel, ms []market.Market, k ...market.Kind) source.ChannelSpec {
-	return source.ChannelSpec{Channel: c, Markets: ms, Kinds: k, Transport: source.Stream}
-}
+// intervals are the candles, by the venue's name. Those of 6 hours are of spot,
+// those of 5 minutes and a month of contracts.
+var (
+	intervals          = source.NewIntervals("1m=1min 3m=3min 5m=5min 15m=15min 30m=30min 1h=1hour 2h=2hour 4h=4hour 6h=6hour 8h=8hour 12h=12hour 1d=1day 1w=1week 1M=1month")
+	spotIntervals      = intervals.Without("5m", "1M")
+	contractsIntervals = intervals.Without("6h")
+)
 
 func pro(c market.Channel, stale time.Duration, k ...market.Kind) source.ChannelSpec {
-	s := stream(c, contracts, k...)
+	s := source.StreamOf(c, contracts, k...)
 	s.Class, s.StaleAfter = classPro, stale
 	return s
 }
 
-func candles(ms []market.Market) source.ChannelSpec {
-	s := stream(market.ChannelCandles, ms, market.KindCandle)
-	var names []string
-	for _, i := range intervals {
-		if slices.Contains(i.on, ms[0]) {
-			names = append(names, i.name)
-		}
-	}
-	s.Attributes = schema.Attributes{{Name: "intervals", Type: schema.Strings, Default: []string{"1m"}, Allowed: names, Doc: "lengths of the candles"}}
+func candles(ms []market.Market, l source.Intervals) source.ChannelSpec {
+	s := source.StreamOf(market.ChannelCandles, ms, market.KindCandle)
+	s.Attributes = schema.Attributes{l.Attribute("lengths of the candles")}
 	return s
 }
 
 func channels() []source.ChannelSpec {
-	book := stream(market.ChannelBook, everywhere, market.KindBookSnapshot, market.KindBookDelta)
+	book := source.StreamOf(market.ChannelBook, everywhere, market.KindBookSnapshot, market.KindBookDelta)
 	book.Class = classPro
 	book.Book = &source.BookRule{
 		// A delta follows if O <= C of the one before + 1 and C is greater. The stream
@@ -157,18 +139,18 @@ func channels() []source.ChannelSpec {
 		Sequence: source.Sequence{Kind: source.SequenceRange, Start: source.StartRange},
 		Snapshot: source.SnapshotInBand, Recovery: source.RecoverResubscribe,
 	}
-	instruments := stream(market.ChannelInstruments, everywhere, market.KindInstrument)
-	instruments.Transport, instruments.PollEvery, instruments.PerMarket, instruments.Weight = source.Poll, time.Hour, true, 4
-	trades := stream(market.ChannelTrades, everywhere, market.KindTrade) // ids are numbers with holes
+	instruments := source.CatalogueOf(everywhere)
+	instruments.Weight = 4
+	trades := source.StreamOf(market.ChannelTrades, everywhere, market.KindTrade) // ids are numbers with holes
 	trades.History = &source.History{By: source.HistoryRecent}
 	return []source.ChannelSpec{
 		trades,
 		book,
-		stream(market.ChannelBBO, everywhere, market.KindBBO),
-		stream(market.ChannelTicker, everywhere, market.KindTicker),
-		candles(spot), candles(contracts),
-		stream(market.ChannelMarkPrice, spot, market.KindMarkPrice),   // of pairs with margin
-		stream(market.ChannelIndexPrice, spot, market.KindIndexPrice), // the same
+		source.StreamOf(market.ChannelBBO, everywhere, market.KindBBO),
+		source.StreamOf(market.ChannelTicker, everywhere, market.KindTicker),
+		candles(spot, spotIntervals), candles(contracts, contractsIntervals),
+		source.StreamOf(market.ChannelMarkPrice, spot, market.KindMarkPrice),   // of pairs with margin
+		source.StreamOf(market.ChannelIndexPrice, spot, market.KindIndexPrice), // the same
 		pro(market.ChannelMarkPrice, 10*time.Second, market.KindMarkPrice),
 		pro(market.ChannelIndexPrice, 10*time.Second, market.KindIndexPrice),
 		pro(market.ChannelOpenInterest, 10*time.Second, market.KindOpenInterest),

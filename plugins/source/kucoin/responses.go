@@ -1,11 +1,8 @@
 package kucoin
 
 import (
-	"bytes"
 	"fmt"
-	"net/url"
 
-	"github.com/marketprism/marketprism/sdk/jsonscan"
 	"github.com/marketprism/marketprism/sdk/market"
 	"github.com/marketprism/marketprism/sdk/source"
 )
@@ -13,40 +10,18 @@ import (
 // codeOK is what an answer that isn't an error begins with.
 const codeOK = "200000"
 
+var envelope = source.Envelope{Code: "code", OK: codeOK, Reason: "msg", Data: "data"}
+
 // response decodes {"code":"200000","data":…} by the path of its request.
 func (d *decoder) response(in *source.Input, out *source.Out) error {
 	c := &d.c
-	var code, reason []byte
-	var data jsonscan.Mark
-	have := false
-	c.Object()
-	for c.Key() {
-		switch string(c.KeyBytes()) {
-		case "code":
-			code = c.NumOrStr()
-		case "msg":
-			if !c.Null() {
-				reason = c.Str()
-			}
-		case "data":
-			data, have = c.Mark(), true
-		}
-	}
-	err := c.End()
-	switch {
-	case in.Status != 200 || err == nil && string(code) != codeOK:
-		return fmt.Errorf("status %d, code %.20s: %.200s", in.Status, code, reason)
-	case err != nil:
+	_, err := envelope.Open(c, in)
+	if err != nil {
 		return err
-	case !have:
-		return fmt.Errorf("no data")
 	}
-	path, query, _ := bytes.Cut(in.URL, []byte("?"))
-	asked, _ := url.ParseQuery(string(query))
+	name, asked := in.Asked()
 	d.m = message{symbol: []byte(asked.Get("symbol")), sent: market.None}
-	c.Seek(data)
-	name := path[bytes.LastIndexByte(path, '/')+1:]
-	switch string(name) {
+	switch name {
 	case "bullet-public": // read by the session
 		return nil
 	case "symbols", "active":

@@ -1,12 +1,11 @@
 package kucoin
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -44,19 +43,16 @@ var conceal = &source.Sign{Conceal: []string{"token"}}
 // Session asks for a token, on the classic socket, dials, waits for the welcome
 // and subscribes.
 func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
-	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
+	script, err := source.DialAndSubscribe(p, r)
 	if err != nil {
-		return source.Script{}, err
+		return script, err
 	}
-	steps := []source.Step{{Dial: &source.Dial{URL: r.Endpoint}}}
+	steps, subscribe := script.Steps[:1], script.Steps[1]
 	if r.Class == classClassic {
-		if n := topicCount(subscribe); n > maxTopics {
+		if n := topicCount(subscribe.Subscribe); n > maxTopics {
 			return source.Script{}, fmt.Errorf("kucoin: one connection would have %d topics, the venue takes %d; subscribe fewer lengths of candles", n, maxTopics)
 		}
-		base := r.Base
-		if base == "" {
-			base = p.spec(r.Market).HTTP[0]
-		}
+		base := cmp.Or(r.Base, p.spec(r.Market).HTTP[0])
 		steps = []source.Step{{Request: &source.Request{Method: "POST", URL: base + bullet, Weight: 10, Sign: conceal}}}
 		if len(r.Replies) == 0 {
 			return source.Script{Steps: steps}, nil
@@ -73,8 +69,7 @@ func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
 			steps = append(steps, source.Step{Renew: &source.Renew{Every: every, Frame: &source.Frame{Data: heartbeat.Payload}}})
 		}
 	}
-	return source.Script{Steps: append(steps, source.Step{Await: &source.Await{Token: welcome, Timeout: 10 * time.Second}},
-		source.Step{Subscribe: subscribe})}, nil
+	return source.Script{Steps: append(steps, source.Step{Await: &source.Await{Token: welcome, Timeout: 10 * time.Second}}, subscribe)}, nil
 }
 
 // bullet is the request that grants a token.
@@ -130,71 +125,30 @@ func (p *plugin) spec(m market.Market) *source.MarketSpec {
 // symbols that it doesn't have, so that none spoils the others. On the pro socket
 // each symbol has a request.
 func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
-	op := "subscribe"
-	if r.Unsubscribe {
-		op = "unsubscribe"
+	op := r.Op("subscribe", "unsubscribe")
+	all, err := source.Topics(r, topics)
+	if err != nil {
+		return nil, err
 	}
-	var frames []source.Frame
-	at := map[string]int{} // of a topic or a channel's symbol: its frame
-	var batches []batch
-	open := map[string]int{}
-	for i, sub := range r.Subscriptions {
-		if channel := proChannel(r.Market, sub.Channel); channel != "" {
-			if r.Unsubscribe && slices.ContainsFunc(r.Live, func(o source.Subscription) bool {
-				return o.Symbol == sub.Symbol && proChannel(r.Market, o.Channel) == channel
-			}) {
-				continue // another channel needs it
-			}
-			if j, ok := at[channel+sub.Symbol]; ok {
-				frames[j].Subs = append(frames[j].Subs, i)
-				continue
-			}
-			at[channel+sub.Symbol] = len(frames)
-			frames = append(frames, proFrame(op, channel, r.Market, sub.Symbol, i))
-			continue
+	return source.FrameBatches(all, func(batch []string, next string) bool {
+		name, _, _ := strings.Cut(next, ":")
+		return len(batch) < maxBatch && strings.HasPrefix(batch[0], name+":") && isClassic(name) && !strings.Contains(name, "andle")
+	}, func(batch []string) source.Frame {
+		name, symbols, _ := strings.Cut(batch[0], ":")
+		if !isClassic(name) {
+			return proFrame(op, name, r.Market, symbols)
 		}
-		topics, err := topics(r.Market, sub)
-		if err != nil {
-			return nil, err
+		for _, next := range batch[1:] {
+			symbols += "," + next[len(name)+1:]
 		}
-		for _, t := range topics {
-			name, symbol, _ := strings.Cut(t, ":")
-			j, ok := open[name]
-			if !ok || len(batches[j].symbols) == maxBatch || strings.Contains(name, "andle") {
-				j = len(batches)
-				open[name] = j
-				batches = append(batches, batch{name: name})
-			}
-			batches[j].symbols = append(batches[j].symbols, symbol)
-			batches[j].subs = append(batches[j].subs, i)
-		}
-	}
-	for _, b := range batches {
-		frames = append(frames, b.frame(op))
-	}
-	return frames, nil
+		topic, _ := json.Marshal(name + ":" + symbols) // texts always marshal
+		id := source.RequestID(op, string(topic))
+		return source.Frame{Data: `{"id":"` + id + `","type":"` + op + `","topic":` + string(topic) + `,"response":true}`, Token: id}
+	}), nil
 }
 
-// batch is one topic of several symbols.
-type batch struct {
-	name    string
-	symbols []string
-	subs    []int
-}
-
-func (b *batch) frame(op string) source.Frame {
-	topic, _ := json.Marshal(b.name + ":" + strings.Join(b.symbols, ",")) // texts always marshal
-	id := idOf(op, string(topic))
-	return source.Frame{Data: `{"id":"` + id + `","type":"` + op + `","topic":` + string(topic) + `,"response":true}`, Token: id, Subs: b.subs}
-}
-
-// idOf names a request by what it says: a plugin has no counter that would
-// outlive a restart.
-func idOf(op, what string) string {
-	h := fnv.New32a()
-	h.Write([]byte(op + what))
-	return strconv.FormatUint(uint64(h.Sum32()), 10)
-}
+// isClassic tells the classic socket's topics from the pro one's channels.
+func isClassic(name string) bool { return strings.HasPrefix(name, "/") }
 
 // proChannel is the pro socket's for a channel; "" for those of the classic one.
 func proChannel(m market.Market, c market.Channel) string {
@@ -212,7 +166,7 @@ func proChannel(m market.Market, c market.Channel) string {
 }
 
 // proFrame renders a request. Funding rates and mark prices have no trade type.
-func proFrame(op, channel string, m market.Market, symbol string, sub int) source.Frame {
+func proFrame(op, channel string, m market.Market, symbol string) source.Frame {
 	name, _ := json.Marshal(symbol) // texts always marshal
 	rest := ""
 	if channel == channelBook {
@@ -222,13 +176,16 @@ func proFrame(op, channel string, m market.Market, symbol string, sub int) sourc
 		}
 		rest = `,"tradeType":"` + product + `","depth":"increment@10ms"`
 	}
-	id := idOf(op, channel+symbol)
-	return source.Frame{Data: `{"id":"` + id + `","action":"` + op + `","channel":"` + channel + `","symbol":` + string(name) + rest + `}`,
-		Token: id, Subs: []int{sub}}
+	id := source.RequestID(op, channel, symbol)
+	return source.Frame{Data: `{"id":"` + id + `","action":"` + op + `","channel":"` + channel + `","symbol":` + string(name) + rest + `}`, Token: id}
 }
 
-// topics are those of the classic socket that carry a subscription.
+// topics are those that carry a subscription, of the pro socket its channel and the
+// symbol.
 func topics(m market.Market, sub source.Subscription) ([]string, error) {
+	if channel := proChannel(m, sub.Channel); channel != "" {
+		return []string{channel + ":" + sub.Symbol}, nil
+	}
 	one := func(ofSpot, ofContracts string) ([]string, error) {
 		if m == market.MarketSpot {
 			ofContracts = ofSpot
@@ -247,20 +204,11 @@ func topics(m market.Market, sub source.Subscription) ([]string, error) {
 	case market.ChannelIndexPrice:
 		return one(topicIndex, "")
 	case market.ChannelCandles:
-		names := sub.Config.Strings("intervals")
-		if len(names) == 0 {
-			names = []string{"1m"}
+		topic, of := topicCandlesFutures, contractsIntervals
+		if m == market.MarketSpot {
+			topic, of = topicCandles, spotIntervals
 		}
-		var all []string
-		for _, name := range names {
-			i := slices.IndexFunc(intervals, func(i interval) bool { return i.name == name && slices.Contains(i.on, m) })
-			if i < 0 {
-				return nil, fmt.Errorf("kucoin: no candles of %q on %s", name, m)
-			}
-			t, _ := one(topicCandles, topicCandlesFutures)
-			all = append(all, t[0]+"_"+intervals[i].native)
-		}
-		return all, nil
+		return source.CandleTopics(of, sub, func(i *source.Interval) string { return topic + ":" + sub.Symbol + "_" + i.Native })
 	}
 	return nil, fmt.Errorf("kucoin: channel %s of %s is no stream", sub.Channel, sub.Symbol)
 }
@@ -268,11 +216,8 @@ func topics(m market.Market, sub source.Subscription) ([]string, error) {
 // Requests renders catalogues and the last trades, which is all that the venue
 // tells of the past.
 func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
-	base := r.Base
-	if base == "" {
-		base = p.spec(r.Market).HTTP[0]
-	}
-	if r.Purpose == source.PurposeInstruments || r.Purpose == source.PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments {
+	base := cmp.Or(r.Base, p.spec(r.Market).HTTP[0])
+	if r.Catalogue() {
 		if r.Market == market.MarketSpot {
 			return []source.Request{{URL: base + "/api/v2/symbols", Weight: 4}}, nil
 		}

@@ -104,9 +104,9 @@ func TestLimits(t *testing.T) {
 		subs = append(subs, sub(market.ChannelTrades, fmt.Sprintf("A%d-USDT", i)))
 	}
 	r := source.SessionRequest{Market: market.MarketSpot, Endpoint: spotEndpoint, Subscriptions: subs}
-	frames, err := New().Frames(source.FrameRequest{Market: market.MarketSpot, Subscriptions: subs})
-	if err != nil || len(frames) != 3 || len(frames[0].Subs) != 100 || topicCount(frames) != 250 {
-		t.Errorf("%d frames, %v", len(frames), err)
+	frames := oracle.Render(t, New(), source.FrameRequest{Market: market.MarketSpot, Subscriptions: subs})
+	if len(frames) != 3 || len(frames[0].Subs) != 100 || topicCount(frames) != 250 {
+		t.Errorf("%d frames", len(frames))
 	}
 	oracle.Tokens(t, frames)
 	if _, err := New().Session(r); err != nil {
@@ -199,8 +199,6 @@ func TestToken(t *testing.T) {
 	w.UntilSignal(t, "the welcome", source.SignalReady, steps[2].Await.Token)
 	w.Send(t, heartbeat.Payload)
 	w.Until(t, "a pong", func(i oracle.Item) bool { return i.Signal.Kind == source.SignalHeartbeat })
-	f := steps[3].Subscribe[0]
-	w.Send(t, f.Data)
-	w.UntilSignal(t, "the acknowledgement", source.SignalSubscribed, f.Token)
+	w.Acknowledged(t, steps[3].Subscribe[0])
 	w.UntilRecords(t, market.KindTrade)
 }

@@ -3,8 +3,7 @@ package okx
 import (
 	"bytes"
 	"fmt"
-	"net/url"
-	"strconv"
+	"strings"
 
 	"github.com/marketprism/marketprism/sdk/jsonscan"
 	"github.com/marketprism/marketprism/sdk/market"
@@ -13,8 +12,8 @@ import (
 
 // decoder has no state but room: what a frame means follows from the frame.
 type decoder struct {
-	c      jsonscan.Cursor
-	market market.Market
+	c jsonscan.Cursor
+	source.Feed
 
 	m          message // that is being decoded
 	bids, asks []market.Level
@@ -29,40 +28,19 @@ type message struct {
 	origin          market.Origin
 }
 
-// maxCatalogue bounds a response; the options' catalogue is the largest.
-const maxCatalogue = 64 << 20
-
 // NewDecoder starts a decoder.
 func (p *plugin) NewDecoder(s source.DecoderSettings) (source.Decoder, error) {
-	d := &decoder{market: s.Market}
-	d.c.MaxBytes = maxCatalogue
-	return d, nil
-}
-
-// wants says whether records of a market belong to this feed: some channels and
-// catalogues hold those of two.
-func (d *decoder) wants(m market.Market) bool {
-	return d.market == m || d.market == market.MarketMixed || d.market == market.MarketNone
+	return &decoder{Feed: s.Feed(), c: source.NewCursor()}, nil
 }
 
 // Decode handles a frame or a response.
 func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 	switch in.Kind {
 	case source.InputText:
-		if string(in.Data) == "pong" {
-			out.Heartbeat()
-			return nil
-		}
-		if err := d.frame(in.Data, out); err != nil {
-			return fmt.Errorf("okx: frame: %w", err)
-		}
+		return in.Fail("okx", d.frame(in.Data, out))
 	case source.InputBinary:
 		data, err := d.old.inflate(in.Data)
-		switch {
-		case err != nil:
-		case string(data) == "pong":
-			out.Heartbeat()
-		default:
+		if err == nil {
 			err = d.frame(data, out)
 		}
 		if err != nil {
@@ -70,9 +48,7 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 		}
 	case source.InputHTTP:
 		d.c.Reset(in.Data)
-		if err := d.response(in, out); err != nil {
-			return fmt.Errorf("okx: response to %s: %w", in.URL, err)
-		}
+		return in.Fail("okx", d.response(in, out))
 	}
 	return nil
 }
@@ -80,13 +56,16 @@ func (d *decoder) Decode(in *source.Input, out *source.Out) error {
 // frame reads {"arg":{…},"action":…,"data":[…]}. Data is decoded where it
 // stands, if all that it takes came before it, else when the rest was read.
 func (d *decoder) frame(frame []byte, out *source.Out) error {
+	if string(frame) == "pong" {
+		out.Heartbeat()
+		return nil
+	}
 	c, m := &d.c, &d.m
 	c.Reset(frame)
 	c.Object()
 	start := c.Mark()
 	*m = message{}
-	var data jsonscan.Mark
-	waiting := false
+	var body source.Body
 	for c.Key() {
 		switch string(c.KeyBytes()) {
 		case "arg":
@@ -94,14 +73,11 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 		case "action":
 			m.action = c.Str()
 		case "data":
-			if m.channel == nil || m.action == nil && incremental(m.channel) {
-				data, waiting = c.Mark(), true
-				continue
+			if body.Due(c, m.channel != nil && (m.action != nil || !incremental(m.channel))) {
+				if err := d.data(out); err != nil {
+					return err
+				}
 			}
-			if err := d.data(out); err != nil {
-				return err
-			}
-			m.channel = done
 		case "event":
 			c.Seek(start)
 			return d.event(out)
@@ -110,24 +86,12 @@ func (d *decoder) frame(frame []byte, out *source.Out) error {
 			return d.table(out)
 		}
 	}
-	if err := c.End(); err != nil {
-		return err
+	err := body.End(c, m.channel != nil, func() error { return d.data(out) })
+	if err == nil && !body.Done {
+		err = fmt.Errorf("neither a channel's data nor an event")
 	}
-	switch {
-	case waiting && m.channel != nil:
-		c.Seek(data)
-		if err := d.data(out); err != nil {
-			return err
-		}
-		return c.End()
-	case string(m.channel) != string(done):
-		return fmt.Errorf("neither a channel's data nor an event")
-	}
-	return nil
+	return err
 }
-
-// done stands for the channel of a frame whose data was decoded.
-var done = []byte("-")
 
 // incremental channels say whether data is a snapshot.
 func incremental(channel []byte) bool {
@@ -182,18 +146,7 @@ func (d *decoder) data(out *source.Out) error {
 		}
 		return fmt.Errorf("at byte %d: unknown channel %.40q", c.Offset(), channel)
 	}
-	c.Array()
-	for c.Elem() {
-		depth := c.Depth()
-		c.Object()
-		if err := one(d, out); err != nil {
-			return err
-		}
-		if c.Depth() != depth && c.Err() == nil {
-			return fmt.Errorf("at byte %d: an object that ends early", c.Offset())
-		}
-	}
-	return c.Err()
+	return source.Each(c, d, out, one)
 }
 
 // trade decodes a trade. One that has a count is what an order took at a price:
@@ -239,7 +192,7 @@ func (d *decoder) trade(out *source.Out) error {
 // book decodes a snapshot or changes.
 func (d *decoder) book(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b := source.NewBook(market.KindBookSnapshot)
 	symbol, sides := d.m.symbol, 0
 	for c.Key() {
 		switch string(c.KeyBytes()) {
@@ -274,7 +227,6 @@ func (d *decoder) book(out *source.Out) error {
 	default:
 		b.Depth = 400
 	}
-	b.Kind = market.KindBookSnapshot
 	if string(d.m.action) == "update" {
 		b.Kind = market.KindBookDelta
 		if b.Seq != market.None && b.Seq == b.PrevSeq { // nothing happened for a minute
@@ -324,12 +276,7 @@ func (d *decoder) bbo(out *source.Out) error {
 	if symbol == nil || sides != 3 {
 		return source.Lacks(&d.c, "a best bid and offer", "instId, asks or bids")
 	}
-	if len(d.bids) > 0 {
-		t.BidPrice, t.BidAmount = d.bids[0].Price, d.bids[0].Amount
-	}
-	if len(d.asks) > 0 {
-		t.AskPrice, t.AskAmount = d.asks[0].Price, d.asks[0].Amount
-	}
+	source.Best(&t, d.bids, d.asks)
 	t.Instrument = out.SymbolIn(marketOf(symbol), symbol)
 	out.BBO(&t)
 	return nil
@@ -415,15 +362,12 @@ func (d *decoder) event(out *source.Out) error {
 	}
 	switch string(event) {
 	case "subscribe":
-		d.answered(token, out)
+		out.Subscribed(token)
 	case "unsubscribe":
 		if m.symbol != nil && (incremental(m.channel) || string(m.channel) == feedFive || bytes.Contains(m.channel, []byte("/depth"))) {
-			b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
-			b.Kind, b.Flags = market.KindBookDelta, market.FlagEnd
-			b.Instrument = out.SymbolIn(marketOf(m.symbol), m.symbol)
-			out.Book(&b)
+			out.EndBook(out.SymbolIn(marketOf(m.symbol), m.symbol))
 		}
-		d.answered(token, out)
+		out.Subscribed(token)
 	case "error", "channel-conn-count-error":
 		if len(token) == 0 && ofLogin(code) {
 			token = []byte(loginToken) // a login has no id
@@ -451,49 +395,20 @@ func ofLogin(code []byte) bool {
 	return false
 }
 
-// answered passes on an acknowledgement, unless nobody waits for it.
-func (d *decoder) answered(token []byte, out *source.Out) {
-	if len(token) == 0 {
-		out.Heartbeat()
-		return
-	}
-	out.Subscribed(token)
-}
+var envelope = source.Envelope{Code: "code", OK: "0", Reason: "msg", Data: "data"}
 
 // response decodes {"code":"0","msg":"","data":[…]} by the path of its request.
 func (d *decoder) response(in *source.Input, out *source.Out) error {
 	c, m := &d.c, &d.m
-	path, query, _ := bytes.Cut(in.URL, []byte("?"))
-	if bytes.Contains(path, []byte("/v3/")) {
-		return d.responseV3(in.Status, path, out)
+	name, asked := in.Asked()
+	if bytes.Contains(in.URL, []byte("/v3/")) {
+		return d.responseV3(in, out)
 	}
-	var code, reason []byte
-	var data jsonscan.Mark
-	have := false
-	c.Object()
-	for c.Key() {
-		switch string(c.KeyBytes()) {
-		case "code":
-			code = c.NumOrStr()
-		case "msg":
-			reason = c.Str()
-		case "data":
-			data, have = c.Mark(), true
-		}
-	}
-	err := c.End()
-	switch {
-	case in.Status != 200 || err == nil && string(code) != "0":
-		return fmt.Errorf("status %d, code %.20s: %.200s", in.Status, code, reason)
-	case err != nil:
+	if _, err := envelope.Open(c, in); err != nil {
 		return err
-	case !have:
-		return fmt.Errorf("no data")
 	}
-	asked, _ := url.ParseQuery(string(query))
 	*m = message{symbol: []byte(asked.Get("instId"))}
-	c.Seek(data)
-	switch name := string(path[bytes.LastIndexByte(path, '/')+1:]); name {
+	switch name {
 	case "trades", "history-trades":
 		m.channel, m.origin = []byte("trades"), market.OriginBackfill
 	case "books", "books-full":
@@ -513,27 +428,14 @@ func (d *decoder) response(in *source.Input, out *source.Out) error {
 	return c.End()
 }
 
-// length names a candle's length by the venue's name of it: "1H", "1Dutc".
-func length(native []byte) (name string, seconds int64, months int) {
+// length is a candle's by the venue's name of it: "1H", "1Dutc"; local: by the days
+// of Hong Kong.
+func length(native []byte) (i *source.Interval, local bool) {
 	for i := range intervals {
 		l := &intervals[i]
-		if string(native) == l.native || len(l.native) == len(native)+3 && l.native[:len(native)] == string(native) {
-			return l.name, int64(l.length.Seconds()), l.months
+		if string(native) == l.Native || string(native) == strings.TrimSuffix(l.Native, "utc") {
+			return l, string(native) != l.Native
 		}
 	}
-	return "", 0, 0
-}
-
-// seconds is the length in the name of a candle of API v3: candle60s.
-func seconds(native []byte) (name string, n int64) {
-	n, err := strconv.ParseInt(string(bytes.TrimSuffix(native, []byte{'s'})), 10, 64)
-	if err != nil {
-		return "", 0
-	}
-	for i := range intervals {
-		if n > 0 && int64(intervals[i].length.Seconds()) == n {
-			return intervals[i].name, n
-		}
-	}
-	return "", 0
+	return nil, false
 }

@@ -8,9 +8,6 @@ import (
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
-// maxMillis is the last millisecond whose nanoseconds can be told.
-const maxMillis = 1<<63/1_000_000 - 1
-
 // hongKong is ahead of UTC by so much: the venue's days begin there.
 const hongKong = 8 * time.Hour
 
@@ -18,8 +15,8 @@ const hongKong = 8 * time.Hour
 // volume in quote currency, confirmed], …]; older ones end with the seventh.
 func (d *decoder) candles(native []byte, out *source.Out) error {
 	c := &d.c
-	name, long, months := length(native)
-	if name == "" || d.m.symbol == nil {
+	i, local := length(native)
+	if i == nil || d.m.symbol == nil {
 		return fmt.Errorf("at byte %d: candles of the unknown length %.20q, or without instId", c.Offset(), native)
 	}
 	m := marketOf(d.m.symbol)
@@ -28,28 +25,21 @@ func (d *decoder) candles(native []byte, out *source.Out) error {
 		t := market.Candle{Header: source.Header(market.ChannelCandles), Trades: market.None}
 		var v [9]market.Decimal
 		n := source.Decimals(c, v[:])
-		ms, ok := v[0].Rescale(0)
-		if n < 6 || !ok || ms <= 0 || ms > maxMillis || v[1].IsNull() || v[2].IsNull() || v[3].IsNull() || v[4].IsNull() {
+		t.OpenTs = source.MillisOf(v[0])
+		if n < 6 || t.OpenTs == market.None || v[1].IsNull() || v[2].IsNull() || v[3].IsNull() || v[4].IsNull() {
 			return source.Lacks(&d.c, "a candle", "time, prices or volume")
 		}
-		t.OpenTs, t.Open, t.High, t.Low, t.Close, t.Volume, t.QuoteVolume = ms*1_000_000, v[1], v[2], v[3], v[4], v[5], v[7]
+		t.Open, t.High, t.Low, t.Close, t.Volume, t.QuoteVolume = v[1], v[2], v[3], v[4], v[5], v[7]
 		if confirmed, _ := v[8].Rescale(0); confirmed == 1 {
 			t.Flags = market.FlagClosed
 		}
 		if n == 7 && m == market.MarketSpot {
 			t.QuoteVolume = v[6]
 		}
-		t.CloseTs = t.OpenTs + long*int64(time.Second)
-		if months > 0 {
-			day := time.Duration(0)
-			if len(native) < len("1Mutc") {
-				day = hongKong
-			}
-			t.CloseTs = time.Unix(0, t.OpenTs).UTC().Add(day).AddDate(0, months, 0).Add(-day).UnixNano()
+		if i.Put(&t, 0); local {
+			i.Put(&t, hongKong)
 		}
-		t.Origin, t.Interval = d.m.origin, append(d.symbol[:0], name...)
-		d.symbol = t.Interval
-		t.Instrument = out.SymbolIn(m, d.m.symbol)
+		t.Origin, t.Instrument = d.m.origin, out.SymbolIn(m, d.m.symbol)
 		out.Candle(&t)
 	}
 	return c.Err()
@@ -69,9 +59,9 @@ func (d *decoder) funding(out *source.Out) error {
 		case "nextFundingRate":
 			t.PredictedRate = source.DecimalOrNull(c)
 		case "fundingTime":
-			t.NextTs = millisOrNone(d)
+			t.NextTs = source.MillisOrNone(c)
 		case "nextFundingTime":
-			after = millisOrNone(d)
+			after = source.MillisOrNone(c)
 		case "ts":
 			t.Ts = source.Millis(c)
 		}
@@ -79,38 +69,11 @@ func (d *decoder) funding(out *source.Out) error {
 	if symbol == nil || t.Rate.IsNull() || t.NextTs == market.None {
 		return source.Lacks(&d.c, "a funding rate", "instId, fundingRate or fundingTime")
 	}
-	if after > t.NextTs {
-		t.Interval = fundingInterval(after - t.NextTs)
+	if gap := after - t.NextTs; after > t.NextTs && gap%int64(time.Hour) == 0 {
+		t.Interval = source.Hours(gap / int64(time.Hour))
 	}
 	t.Instrument = out.SymbolIn(marketOf(symbol), symbol)
 	out.Funding(&t)
-	return nil
-}
-
-// millisOrNone reads a time that may be "".
-func millisOrNone(d *decoder) int64 {
-	ms := source.DecimalOrNull(&d.c)
-	if v, ok := ms.Rescale(0); ok && !ms.IsNull() && v >= 0 && v <= maxMillis {
-		return v * 1_000_000
-	}
-	return market.None
-}
-
-var hours = []byte("1h2h4h6h8h")
-
-func fundingInterval(ns int64) []byte {
-	switch time.Duration(ns) {
-	case time.Hour:
-		return hours[0:2]
-	case 2 * time.Hour:
-		return hours[2:4]
-	case 4 * time.Hour:
-		return hours[4:6]
-	case 6 * time.Hour:
-		return hours[6:8]
-	case 8 * time.Hour:
-		return hours[8:10]
-	}
 	return nil
 }
 
@@ -135,7 +98,7 @@ func (d *decoder) indexPrice(out *source.Out) error {
 	if symbol == nil || p.Price.IsNull() {
 		return source.Lacks(&d.c, "an index price", "instId or idxPx")
 	}
-	switch d.market {
+	switch d.Market {
 	case market.MarketLinear:
 		d.symbol = append(d.symbol[:0], symbol...)
 		if n := len(symbol); n > 4 && string(symbol[n-4:]) == "-USD" {
@@ -216,7 +179,7 @@ func (d *decoder) liquidations(out *source.Out) error {
 		return source.Lacks(&d.c, "a liquidation", "instId")
 	}
 	m := marketOf(symbol)
-	if !d.wants(m) {
+	if !d.Wants(m) {
 		return nil
 	}
 	c.Seek(start)

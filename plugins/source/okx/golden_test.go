@@ -33,28 +33,21 @@ func TestInflate(t *testing.T) {
 		return b.Bytes()
 	}
 	frame := []byte(`{"table":"spot/trade","data":[{"instrument_id":"ETH-USDT","price":"162.12","side":"buy","size":"11.085","timestamp":"2019-05-06T06:51:24.389Z","trade_id":"1210447366"}]}`)
-	s := New()
-	dec, err := s.NewDecoder(source.DecoderSettings{Market: market.MarketSpot})
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := source.NewOut(s, market.MarketSpot)
 	in := &source.Input{Kind: source.InputBinary, Recv: 1, Data: pack(frame)}
-	decode := func() error { out.Begin(in); return dec.Decode(in, out) }
-	if n := testing.AllocsPerRun(100, func() {
-		if err := decode(); err != nil {
-			t.Fatal(err)
-		}
-	}); n != 0 {
+	decode := oracle.Decoding(t, New(), market.MarketSpot)
+	if n := testing.AllocsPerRun(100, func() { decode(in) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+	feed := oracle.NewFeed(t, New(), market.MarketSpot)
 	whole := in.Data
 	for _, bad := range [][]byte{whole[:len(whole)/2], nil, {0xff}, pack(bytes.Repeat([]byte{' '}, maxInflated+1<<20))} {
-		if in.Data = bad; decode() == nil {
+		in.Data = bad
+		if _, err := feed.Decode(t, in); err == nil {
 			t.Errorf("%d bytes were taken", len(bad))
 		}
 	}
-	if in.Data = whole; decode() != nil || len(out.Bytes()) == 0 {
-		t.Error("the next frame is refused too")
+	in.Data = whole
+	if items, err := feed.Decode(t, in); err != nil || len(items) == 0 {
+		t.Errorf("the next frame gives %v, %v", items, err)
 	}
 }

@@ -53,22 +53,12 @@ func parse(symbol string) (n market.Name) {
 		n.End = market.NameDate(nativeDate, parts[2])
 	}
 	if len(parts) == 5 {
-		n.Strike, n.Option = parts[3], option(parts[4])
+		n.Strike, n.Option = parts[3], source.OptionType(parts[4])
 	}
 	if n.End == "" || len(parts) == 5 && n.Option == market.OptionNone {
 		return market.Name{}
 	}
 	return n
-}
-
-func option(s string) market.OptionType {
-	switch s {
-	case "C":
-		return market.OptionCall
-	case "P":
-		return market.OptionPut
-	}
-	return market.OptionNone
 }
 
 // Identify names a symbol. Inverse contracts are worth 100 USD for BTC, 10 USD
@@ -160,14 +150,11 @@ func (d *decoder) instrument(out *source.Out) error {
 		case "stk":
 			r.Strike = source.DecimalOrNull(c)
 		case "optType":
-			r.OptionType = option(string(c.Str()))
+			r.OptionType = source.OptionType(string(c.Str()))
 		case "expTime":
-			if ms := source.DecimalOrNull(c); !ms.IsNull() {
-				r.Expiry, _ = ms.Rescale(0)
-				r.Expiry *= 1_000_000
-			}
+			r.Expiry = source.MillisOrNone(c)
 		case "state":
-			r.Status = status(c.Str())
+			r.Status = statuses[string(c.Str())]
 		}
 	}
 	if symbol == nil || kind == nil {
@@ -175,7 +162,7 @@ func (d *decoder) instrument(out *source.Out) error {
 	}
 	m := marketOf(symbol)
 	switch {
-	case string(kind) == "MARGIN" || !d.wants(m): // spot pairs again, with leverage
+	case string(kind) == "MARGIN" || !d.Wants(m): // spot pairs again, with leverage
 		return nil
 	case string(contract) == "linear" && m != market.MarketLinear || string(contract) == "inverse" && m != market.MarketInverse:
 		return fmt.Errorf("at byte %d: %s is %s by its name, %s by the catalogue", c.Offset(), symbol, m, contract)
@@ -189,22 +176,11 @@ func (d *decoder) instrument(out *source.Out) error {
 	if size, ok := r.ContractSize.Mul(multiplier); ok { // options: a tenth or a hundredth of a coin
 		r.ContractSize = size
 	}
-	r.Header.Instrument = out.SymbolIn(m, symbol)
-	r.Instrument = []byte(parse(string(symbol)).String())
-	out.Instrument(&r)
+	out.Listing(&r, m, symbol, parse(string(symbol)))
 	return nil
 }
 
-func status(s []byte) market.Status {
-	switch string(s) {
-	case "live", "post_only":
-		return market.StatusTrading
-	case "suspend", "rebase", "settling":
-		return market.StatusHalted
-	case "preopen":
-		return market.StatusPreOpen
-	case "expired":
-		return market.StatusExpired
-	}
-	return market.StatusUnknown
+var statuses = map[string]market.Status{
+	"live": market.StatusTrading, "post_only": market.StatusTrading, "preopen": market.StatusPreOpen, "expired": market.StatusExpired,
+	"suspend": market.StatusHalted, "rebase": market.StatusHalted, "settling": market.StatusHalted,
 }

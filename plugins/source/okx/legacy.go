@@ -5,6 +5,8 @@ import (
 	"compress/flate"
 	"fmt"
 	"io"
+	"strconv"
+	"time"
 
 	"github.com/marketprism/marketprism/sdk/jsonscan"
 	"github.com/marketprism/marketprism/sdk/market"
@@ -100,16 +102,8 @@ func (d *decoder) table(out *source.Out) error {
 		m.symbol = native
 		one = (*decoder).candleV3
 	}
-	c.Array()
-	for c.Elem() {
-		depth := c.Depth()
-		c.Object()
-		if err := one(d, out); err != nil {
-			return err
-		}
-		if c.Depth() != depth && c.Err() == nil {
-			return fmt.Errorf("at byte %d: an object that ends early", c.Offset())
-		}
+	if err := source.Each(c, d, out, one); err != nil {
+		return err
 	}
 	return c.End()
 }
@@ -144,7 +138,7 @@ func (d *decoder) tradeV3(out *source.Out) error {
 
 func (d *decoder) bookV3(out *source.Out) error {
 	c := &d.c
-	b := market.Book{Header: source.Header(market.ChannelBook), Depth: market.None, FirstSeq: market.None, Checksum: market.None}
+	b := source.NewBook(market.KindBookSnapshot)
 	var symbol []byte
 	sides := 0
 	for c.Key() {
@@ -166,7 +160,7 @@ func (d *decoder) bookV3(out *source.Out) error {
 	if symbol == nil || sides != 3 {
 		return source.Lacks(&d.c, "a book", "instrument_id, asks or bids")
 	}
-	b.Kind, b.Flags = market.KindBookSnapshot, market.FlagReset // also of depth5, which has no action
+	b.Flags = market.FlagReset // also of depth5, which has no action
 	if string(d.m.action) == "update" {
 		b.Kind, b.Flags = market.KindBookDelta, 0
 	}
@@ -274,7 +268,8 @@ func (d *decoder) indexV3(out *source.Out) error {
 func (d *decoder) candleV3(out *source.Out) error {
 	c := &d.c
 	t := market.Candle{Header: source.Header(market.ChannelCandles), OpenTs: market.None, Trades: market.None}
-	name, long := seconds(d.m.symbol)
+	seconds, _ := strconv.ParseInt(string(bytes.TrimSuffix(d.m.symbol, []byte{'s'})), 10, 32)
+	i := intervals.Lasting(time.Duration(seconds) * time.Second)
 	var symbol []byte
 	n := 0
 	for c.Key() {
@@ -303,20 +298,20 @@ func (d *decoder) candleV3(out *source.Out) error {
 			}
 		}
 	}
-	if symbol == nil || n < 6 || name == "" {
+	if symbol == nil || n < 6 || i == nil {
 		return source.Lacks(&d.c, "a candle", "instrument_id, a known length, time, prices or volume")
 	}
-	t.Interval, t.CloseTs = []byte(name), t.OpenTs+long*1_000_000_000
+	i.Put(&t, 0)
 	t.Instrument = out.SymbolIn(marketOf(symbol), symbol)
 	out.Candle(&t)
 	return nil
 }
 
 // responseV3 decodes a catalogue of API v3, a bare list.
-func (d *decoder) responseV3(status int, path []byte, out *source.Out) error {
+func (d *decoder) responseV3(in *source.Input, out *source.Out) error {
 	c := &d.c
-	if status != 200 || !bytes.Contains(path, []byte("/instruments")) { // options: /instruments/BTC-USD
-		return fmt.Errorf("status %d of a request that isn't known", status)
+	if in.Status != 200 || !bytes.Contains(in.URL, []byte("/instruments")) { // options: /instruments/BTC-USD
+		return fmt.Errorf("status %d of a request that isn't known", in.Status)
 	}
 	c.Array()
 	for c.Elem() {
@@ -345,15 +340,13 @@ func (d *decoder) responseV3(status int, path []byte, out *source.Out) error {
 			return source.Lacks(&d.c, "an instrument", "instrument_id")
 		}
 		m := marketOf(symbol)
-		if !d.wants(m) {
+		if !d.Wants(m) {
 			continue
 		}
 		if m == market.MarketSpot {
 			r.AmountUnit = market.UnitBase
 		}
-		r.Header.Instrument = out.SymbolIn(m, symbol)
-		r.Instrument = []byte(parse(string(symbol)).String())
-		out.Instrument(&r)
+		out.Listing(&r, m, symbol, parse(string(symbol)))
 	}
 	return c.End()
 }

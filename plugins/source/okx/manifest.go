@@ -106,17 +106,7 @@ func endpoint(class, url string) source.Endpoint {
 
 // intervals are the candles that can be subscribed, by the venue's name. Those
 // from 6 hours on exist by Hong Kong's day and by UTC's; UTC's are taken.
-var intervals = []struct {
-	name, native string
-	length       time.Duration // 0: months
-	months       int
-}{
-	{"1s", "1s", time.Second, 0}, {"1m", "1m", time.Minute, 0}, {"3m", "3m", 3 * time.Minute, 0}, {"5m", "5m", 5 * time.Minute, 0},
-	{"15m", "15m", 15 * time.Minute, 0}, {"30m", "30m", 30 * time.Minute, 0}, {"1h", "1H", time.Hour, 0}, {"2h", "2H", 2 * time.Hour, 0},
-	{"4h", "4H", 4 * time.Hour, 0}, {"6h", "6Hutc", 6 * time.Hour, 0}, {"12h", "12Hutc", 12 * time.Hour, 0}, {"1d", "1Dutc", 24 * time.Hour, 0},
-	{"2d", "2Dutc", 48 * time.Hour, 0}, {"3d", "3Dutc", 72 * time.Hour, 0}, {"5d", "5Dutc", 120 * time.Hour, 0},
-	{"1w", "1Wutc", 168 * time.Hour, 0}, {"1M", "1Mutc", 0, 1}, {"3M", "3Mutc", 0, 3},
-}
+var intervals = source.NewIntervals("1s 1m 3m 5m 15m 30m 1h=1H 2h=2H 4h=4H 6h=6Hutc 12h=12Hutc 1d=1Dutc 2d=2Dutc 3d=3Dutc 5d=5Dutc 1w=1Wutc 1M=1Mutc 3M=3Mutc")
 
 // Feeds of the book channel and the levels a side that they hold.
 const (
@@ -126,22 +116,17 @@ const (
 	feed400   = "books-l2-tbt"
 )
 
-func stream(c market.Channel, ms []market.Market, k market.Kind) source.ChannelSpec {
-	return source.ChannelSpec{Channel: c, Markets: ms, Kinds: []market.Kind{k}, Transport: source.Stream}
-}
-
 func channels(ms []market.Market, login bool) []source.ChannelSpec {
 	// trades-all has each trade; trades has one record of what one order took at
 	// one price. Ids are consecutive by instrument in all recordings.
-	trades := stream(market.ChannelTrades, ms, market.KindTrade)
+	trades := source.StreamOf(market.ChannelTrades, ms, market.KindTrade)
 	trades.Class, trades.ClassWhen = classBusiness, []source.ClassRule{{Attribute: "aggregate", Value: true, Class: classPublic}}
 	trades.Sequence, trades.Weight = source.SequenceRange, 1
 	trades.History = &source.History{By: source.HistorySequence, Backward: true, Single: true}
 	trades.Attributes = schema.Attributes{{Name: "aggregate", Type: schema.Bool, Default: false,
 		Doc: "trades of one taker order at one price as one record, with first_id and last_id"}}
 
-	book := stream(market.ChannelBook, ms, market.KindBookDelta)
-	book.Kinds = []market.Kind{market.KindBookSnapshot, market.KindBookDelta}
+	book := source.StreamOf(market.ChannelBook, ms, market.KindBookSnapshot, market.KindBookDelta)
 	book.Class, book.Weight = classBook, 1
 	book.StaleAfter = 3 * time.Minute // a book that rests is sent again, empty, after about 60 s
 	feeds := []string{feedBooks, feedFive}
@@ -160,33 +145,25 @@ func channels(ms []market.Market, login bool) []source.ChannelSpec {
 		CrossedLegal: false,
 	}
 
-	names := make([]string, len(intervals))
-	for i := range intervals {
-		names[i] = intervals[i].name
-	}
-	candles := stream(market.ChannelCandles, ms, market.KindCandle)
+	candles := source.StreamOf(market.ChannelCandles, ms, market.KindCandle)
 	candles.Class = classBusiness
-	candles.Attributes = schema.Attributes{{Name: "intervals", Type: schema.Strings, Default: []string{"1m"}, Allowed: names,
-		Doc: "lengths of the candles; those from 6h on begin by UTC"}}
-
-	instruments := stream(market.ChannelInstruments, ms, market.KindInstrument)
-	instruments.Transport, instruments.PollEvery, instruments.PerMarket, instruments.Weight = source.Poll, time.Hour, true, 1
-	return []source.ChannelSpec{trades, book, stream(market.ChannelBBO, ms, market.KindBBO), stream(market.ChannelTicker, ms, market.KindTicker), candles, instruments}
+	candles.Attributes = schema.Attributes{intervals.Attribute("lengths of the candles; those from 6h on begin by UTC")}
+	return []source.ChannelSpec{trades, book, source.StreamOf(market.ChannelBBO, ms, market.KindBBO), source.StreamOf(market.ChannelTicker, ms, market.KindTicker), candles, source.CatalogueOf(ms)}
 }
 
 func derivativeChannels() []source.ChannelSpec {
 	options := []market.Market{market.MarketOption}
-	funding := stream(market.ChannelFunding, contracts, market.KindFunding)
+	funding := source.StreamOf(market.ChannelFunding, contracts, market.KindFunding)
 	funding.StaleAfter = 5 * time.Minute // sent each 30 to 90 s; swaps alone have it
-	mark := stream(market.ChannelMarkPrice, everywhere, market.KindMarkPrice)
+	mark := source.StreamOf(market.ChannelMarkPrice, everywhere, market.KindMarkPrice)
 	mark.StaleAfter = time.Minute // each 200 ms when it changes, else each 10 s; of pairs, those with margin have it
-	index := stream(market.ChannelIndexPrice, contracts, market.KindIndexPrice)
+	index := source.StreamOf(market.ChannelIndexPrice, contracts, market.KindIndexPrice)
 	index.StaleAfter = 3 * time.Minute // each 100 ms when it changes, else each minute
-	interest := stream(market.ChannelOpenInterest, append(options, contracts...), market.KindOpenInterest)
-	liquidations := stream(market.ChannelLiquidations, append(options, contracts...), market.KindLiquidation)
+	interest := source.StreamOf(market.ChannelOpenInterest, append(options, contracts...), market.KindOpenInterest)
+	liquidations := source.StreamOf(market.ChannelLiquidations, append(options, contracts...), market.KindLiquidation)
 	liquidations.PerMarket = true
 	liquidations.Lossy = "of the liquidations of a contract within a second at most one is sent"
-	summaries := stream(market.ChannelOptions, options, market.KindOptionSummary)
+	summaries := source.StreamOf(market.ChannelOptions, options, market.KindOptionSummary)
 	summaries.PerMarket = true
 	summaries.Attributes = schema.Attributes{familiesAttribute}
 	return []source.ChannelSpec{funding, mark, index, interest, liquidations, summaries}

@@ -1,11 +1,11 @@
 package okx
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"net/url"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,18 +19,14 @@ const loginToken = "login"
 
 // Session dials, logs in where the class needs it, and subscribes.
 func (p *plugin) Session(r source.SessionRequest) (source.Script, error) {
-	subscribe, err := p.Frames(source.FrameRequest{Market: r.Market, Class: r.Class, Subscriptions: r.Subscriptions})
-	if err != nil {
-		return source.Script{}, err
-	}
-	steps := []source.Step{{Dial: &source.Dial{URL: r.Endpoint}}}
-	if r.Class == classLogin {
-		steps = append(steps, source.Step{Send: &source.Frame{
+	script, err := source.DialAndSubscribe(p, r)
+	if err == nil && r.Class == classLogin {
+		script.Steps = slices.Insert(script.Steps, 1, source.Step{Send: &source.Frame{
 			Data: `{"op":"login","args":[{"apiKey":"${key}","passphrase":"${passphrase}","timestamp":"${timestamp}","sign":"${signature}"}]}`,
 			Sign: &source.Sign{Scheme: source.SchemeHMACSHA256, Payload: "${timestamp}GET/users/self/verify", Timestamp: source.TimeSeconds, Encoding: source.EncodingBase64},
 		}}, source.Step{Await: &source.Await{Token: loginToken, Timeout: 10 * time.Second, Refusals: refusals}})
 	}
-	return source.Script{Steps: append(steps, source.Step{Subscribe: subscribe})}, nil
+	return script, err
 }
 
 // refusals are those after which a login may be tried again: "Requests too
@@ -52,41 +48,15 @@ type arg struct {
 	ID      string `json:"instId,omitempty"`
 }
 
-// Frames renders one request for each channel of a symbol: a request has one
-// id, and what the venue refuses of one doesn't concern the others.
+// Frames renders one request for each channel of a symbol, for a request has one
+// id. Contracts share their index's channel.
 func (p *plugin) Frames(r source.FrameRequest) ([]source.Frame, error) {
-	op := "subscribe"
-	if r.Unsubscribe {
-		op = "unsubscribe"
-	}
-	var frames []source.Frame
-	at := map[arg]int{} // contracts share their index's channel
-	for i, sub := range r.Subscriptions {
-		args, err := arguments(r.Market, sub)
-		if err != nil {
-			return nil, err
-		}
-		for _, a := range args {
-			if j, ok := at[a]; ok {
-				frames[j].Subs = append(frames[j].Subs, i)
-				continue
-			}
-			at[a] = len(frames)
-			frames = append(frames, frame(op, a, i))
-		}
-	}
-	return frames, nil
-}
-
-// frame renders a request. Its id follows from what it says: a plugin has no
-// counter that would outlive a restart.
-func frame(op string, a arg, sub int) source.Frame {
-	body, _ := json.Marshal(a) // texts always marshal
-	h := fnv.New32a()
-	h.Write([]byte(op))
-	h.Write(body)
-	id := strconv.FormatUint(uint64(h.Sum32()), 10)
-	return source.Frame{Data: `{"id":"` + id + `","op":"` + op + `","args":[` + string(body) + `]}`, Token: id, Subs: []int{sub}}
+	op := r.Op("subscribe", "unsubscribe")
+	return source.FrameEach(r, arguments, func(a arg) source.Frame {
+		body, _ := json.Marshal(a) // texts always marshal
+		id := source.RequestID(op, string(body))
+		return source.Frame{Data: `{"id":"` + id + `","op":"` + op + `","args":[` + string(body) + `]}`, Token: id}
+	})
 }
 
 func arguments(m market.Market, sub source.Subscription) ([]arg, error) {
@@ -98,10 +68,7 @@ func arguments(m market.Market, sub source.Subscription) ([]arg, error) {
 		}
 		return one("trades-all")
 	case market.ChannelBook:
-		if feed := sub.Config.String("feed"); feed != "" {
-			return one(feed)
-		}
-		return one(feedBooks)
+		return one(cmp.Or(sub.Config.String("feed"), feedBooks))
 	case market.ChannelBBO:
 		return one("bbo-tbt")
 	case market.ChannelTicker:
@@ -127,24 +94,7 @@ func arguments(m market.Market, sub source.Subscription) ([]arg, error) {
 		}
 		return all, nil
 	case market.ChannelCandles:
-		names := sub.Config.Strings("intervals")
-		if len(names) == 0 {
-			names = []string{"1m"}
-		}
-		var all []arg
-		for _, name := range names {
-			native := ""
-			for _, i := range intervals {
-				if i.name == name {
-					native = i.native
-				}
-			}
-			if native == "" {
-				return nil, fmt.Errorf("okx: no candles of %q", name)
-			}
-			all = append(all, arg{Channel: "candle" + native, ID: sub.Symbol})
-		}
-		return all, nil
+		return source.CandleTopics(intervals, sub, func(i *source.Interval) arg { return arg{Channel: "candle" + i.Native, ID: sub.Symbol} })
 	}
 	return nil, fmt.Errorf("okx: channel %s of %s is no stream", sub.Channel, sub.Symbol)
 }
@@ -180,11 +130,8 @@ func pairOf(symbol string) string {
 // Requests renders catalogues, book snapshots and trade history, which is paged
 // by trade id.
 func (p *plugin) Requests(r source.RequestFor) ([]source.Request, error) {
-	base := r.Base
-	if base == "" {
-		base = p.manifest.Markets[0].HTTP[0]
-	}
-	if r.Purpose == source.PurposeInstruments || r.Purpose == source.PurposePoll && len(r.Subs) > 0 && r.Subs[0].Channel == market.ChannelInstruments {
+	base := cmp.Or(r.Base, p.manifest.Markets[0].HTTP[0])
+	if r.Catalogue() {
 		return catalogues(base, r.Market), nil
 	}
 	if r.Purpose == source.PurposeTickers {

@@ -50,6 +50,9 @@ func TestSession(t *testing.T) {
 	)
 	oracle.Frames(t, s, source.FrameRequest{Market: market.MarketLinear, Unsubscribe: true, Subscriptions: []source.Subscription{sub(market.ChannelBook, "BTC-USDT")}}, parts,
 		`unsubscribe {"channel":"books","instId":"BTC-USDT"} [0]`)
+	// What another contract needs isn't given up.
+	oracle.Frames(t, s, source.FrameRequest{Market: market.MarketLinear, Unsubscribe: true, Subscriptions: subs[5:8:8], Live: []source.Subscription{sub(market.ChannelIndexPrice, "BTC-USDT-261225")}}, parts,
+		`unsubscribe {"channel":"index-tickers","instId":"BTC-USD"} [2]`)
 }
 
 // parts of a frame: what it does, its one argument, the subscriptions.
@@ -96,8 +99,7 @@ func TestLogin(t *testing.T) {
 		Subscriptions: []source.Subscription{sub(market.ChannelBook, "BTC-USDT", "feed", feed400)}}, 4)
 	w := oracle.Dial(t, New(), market.MarketSpot, steps[0].Dial.URL)
 	subscribe := steps[3].Subscribe[0]
-	w.Send(t, subscribe.Data)
-	w.UntilSignal(t, "the refusal without a login", source.SignalRejected, subscribe.Token+"\x0060011")
+	w.Refused(t, subscribe, "60011") // without a login
 	login := steps[1].Send
 	for _, secret := range []string{"wrong", emulator.OKXSecret} {
 		now := strconv.FormatInt(time.Now().Unix(), 10)

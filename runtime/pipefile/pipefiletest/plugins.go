@@ -48,21 +48,22 @@ func (Plugins) Source(p pipefile.Plugin) (source.Manifest, error) {
 
 // Sink implements pipefile.Schemas.
 func (Plugins) Sink(p pipefile.Plugin) (sink.Manifest, error) {
-	m := sink.Manifest{Name: p.Name, Version: "1.0.0", Commit: sink.CommitBatch, Batch: sink.BatchDefaults{MaxRecords: 1000, MaxWait: time.Second}}
+	m := sink.Manifest{Name: p.Name, Version: "1.0.0", Commit: sink.CommitBatch, Batch: sink.BatchDefaults{MaxRecords: 1000, MaxWait: time.Second}, Access: &sink.Access{}}
 	switch p.Name {
 	case "null":
 	case "stdout":
+		m.Access.Stdout = true
 		m.Attributes = schema.Attributes{{Name: "format", Type: schema.String, Default: "jsonl", Allowed: []string{"jsonl", "csv"}, Doc: "of lines"}}
 	case "parquet":
 		m.Commit = sink.CommitRoll
 		m.Roll = sink.RollDefaults{Every: time.Hour, MaxBytes: 256 << 20}
 		m.Attributes = schema.Attributes{
-			{Name: "path", Type: schema.String, Required: true, Doc: "directory of the files"},
+			{Name: "path", Type: schema.String, Required: true, Writes: schema.Directory, Doc: "directory of the files"},
 			{Name: "price_encoding", Type: schema.String, Default: "double", Allowed: []string{"double", "decimal"}, Doc: "type of prices"},
 			{Name: "row_group_size", Type: schema.Size, Default: "16MiB", Min: schema.Limit(1 << 20), Max: schema.Limit(256 << 20), Doc: "bytes of a row group"},
 		}
 	case "clickhouse":
-		m.Idempotent = true
+		m.Idempotent, m.Access.Connect = true, true
 		m.Attributes = schema.Attributes{
 			{Name: "url", Type: schema.String, Required: true, Doc: "of the server"},
 			{Name: "password", Type: schema.String, Sensitive: true, Doc: "of the user", Allowed: nil},

@@ -41,7 +41,7 @@ func TestBinanceSBE(t *testing.T) {
 	blocks := map[uint16]uint16{10000: 18, 10001: 50, 10002: 18, 10003: 26}
 	last, acks := int64(0), 0
 	for seen := map[uint16]int{}; len(seen) < len(blocks) || seen[10003] < 100; {
-		_ = ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_ = ws.SetReadDeadline(time.Now().Add(patience))
 		kind, b, err := ws.ReadMessage()
 		if err != nil {
 			t.Fatal(err)

@@ -107,7 +107,7 @@ func TestDeribitHeartbeat(t *testing.T) {
 		c.until(`"version"`)
 	}
 	c.until(`test_request`)
-	_ = c.ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.ws.SetReadDeadline(time.Now().Add(patience))
 	for {
 		if _, _, err := c.ws.ReadMessage(); err != nil {
 			if !websocket.IsCloseError(err, 4000) {

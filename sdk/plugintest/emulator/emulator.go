@@ -20,12 +20,14 @@
 package emulator
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -397,12 +399,29 @@ func (e *Emulator) control(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(out)
 }
 
+// packedFrom is from where on answers are compressed for those who take it, as
+// venues do.
+const packedFrom = 1 << 10
+
+var packers = sync.Pool{New: func() any { z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed); return z }}
+
 // reply answers a request of the venue's API and enters it in the ledger.
 func (e *Emulator) reply(w http.ResponseWriter, r *http.Request, status int, body []byte) {
 	e.ledger.add(Entry{Conn: e.httpNo.Add(1), Kind: EntryHTTP, Size: uint32(len(body)), Time: time.Now().UnixNano(), Hash: Hash(body)})
 	w.Header().Set("Content-Type", "application/json;charset=UTF-8")
+	if len(body) < packedFrom || !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		w.WriteHeader(status)
+		_, _ = w.Write(body)
+		return
+	}
+	w.Header().Set("Content-Encoding", "gzip")
 	w.WriteHeader(status)
-	_, _ = w.Write(body)
+	z := packers.Get().(*gzip.Writer)
+	z.Reset(w)
+	_, _ = z.Write(body)
+	_ = z.Close()
+	z.Reset(nil)
+	packers.Put(z)
 }
 
 func (e *Emulator) all() []*Conn {

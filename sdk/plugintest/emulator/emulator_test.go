@@ -23,6 +23,10 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// patience bounds waits for what comes at once. It is long, for machines that are
+// busy with other things; no test waits for it to pass.
+const patience = time.Minute
+
 // start is Start of Binance where the test names no venue.
 func start(t testing.TB, o Options) *Emulator {
 	t.Helper()
@@ -57,7 +61,7 @@ func (c *client) send(s string) {
 
 func (c *client) next() []byte {
 	c.t.Helper()
-	_ = c.ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.ws.SetReadDeadline(time.Now().Add(patience))
 	_, b, err := c.ws.ReadMessage()
 	if err != nil {
 		c.t.Fatalf("read: %v", err)
@@ -171,7 +175,7 @@ func TestFrames(t *testing.T) {
 			for _, n := range x.names {
 				missing[n] = true
 			}
-			for deadline := time.Now().Add(15 * time.Second); len(missing) > 0; {
+			for deadline := time.Now().Add(patience); len(missing) > 0; {
 				if time.Now().After(deadline) {
 					t.Fatalf("no frames of %v", missing)
 				}

@@ -222,7 +222,9 @@ func (e *Emulator) hit(c *Conn, f Fault) {
 		if d, ok := e.dialect.(announcer); ok {
 			text = d.announce(now)
 		}
+		e.mu.Lock() // the connection may be opening: what it speaks is settled under this lock
 		c.frame(now.UnixNano(), About{}, FlagFault|FlagControl, []byte(text))
+		e.mu.Unlock()
 		c.flush(false)
 	case FaultBomb:
 		if !c.deflate {

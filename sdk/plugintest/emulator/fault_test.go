@@ -289,7 +289,7 @@ func TestCrossed(t *testing.T) {
 		t.Fatal(err)
 	}
 	book, crossed := sides{pairs(snap.Bids), pairs(snap.Asks)}, 0
-	for range 200 {
+	for n, last := 0, 20_000; n < last; n++ {
 		u, _ := parseUpdate(t, c.next())
 		if u.U <= snap.LastUpdateID {
 			continue
@@ -304,6 +304,7 @@ func TestCrossed(t *testing.T) {
 		}
 		if bid >= ask {
 			crossed++
+			last = n + 100 // the next one uncrosses it
 		}
 	}
 	if crossed != 1 {

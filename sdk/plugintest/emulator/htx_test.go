@@ -39,7 +39,7 @@ func numbers(ls [][2]json.Number) (out [][2]string) {
 // TestHTXMarketByPrice keeps a book as the venue's page says: changes first, then
 // the whole book by a request on the same connection, aligned by prevSeqNum.
 func TestHTXMarketByPrice(t *testing.T) {
-	e := start(t, Options{Venue: "htx", Rate: 5000, Mix: Mix{0, 1}, Depth: 100, Symbols: []string{"BTC-USDT"}})
+	e := start(t, Options{Venue: "htx", Rate: 5000, Mix: Mix{0, 1}, Depth: 100, Symbols: []string{"BTC-USDT"}, PingEvery: time.Hour})
 	c := dial(t, e, "/feed")
 	c.send(`{"sub":"market.btcusdt.mbp.150","id":"id1"}`)
 	if b := string(gunzip(t, c.next())); !strings.Contains(b, `"id":"id1"`) || !strings.Contains(b, `"subbed":"market.btcusdt.mbp.150"`) {
@@ -92,7 +92,7 @@ func TestHTXMarketByPrice(t *testing.T) {
 // TestHTXContractBook: a stream begins with a whole book and counts what follows;
 // another subscription of it brings a whole one again.
 func TestHTXContractBook(t *testing.T) {
-	e := start(t, Options{Venue: "htx", Market: market.MarketLinear, Rate: 5000, Mix: Mix{0, 1}, Depth: 100})
+	e := start(t, Options{Venue: "htx", Market: market.MarketLinear, Rate: 5000, Mix: Mix{0, 1}, Depth: 100, PingEvery: time.Hour})
 	c := dial(t, e, "/linear-swap-ws")
 	const subscribe = `{"sub":"market.BTC-USDT.depth.size_20.high_freq","data_type":"incremental","id":"id1"}`
 	c.send(subscribe)

@@ -1,7 +1,9 @@
 package emulator
 
 import (
+	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,13 +74,25 @@ func keepsBook(t *testing.T, e *Emulator, c *client, symbol string, n int, read 
 		if last == 0 && s.is(truth) {
 			return
 		}
-		if !next(i) {
-			others++
+		if others++; next(i) {
+			others = 0
 		}
 	}
 	if !s.is(truth) || last != truth.Seq {
-		t.Errorf("the book stands at %d of %d\n has %v\n and %v,\nthe true one %v\n and %v", last, truth.Seq, s.bids, s.asks, pairs(truth.Bids), pairs(truth.Asks))
+		t.Errorf("the book stands at %d of %d; it differs at bids %v, at asks %v", last, truth.Seq, differ(s.bids, pairs(truth.Bids)), differ(s.asks, pairs(truth.Asks)))
 	}
+}
+
+// differ are the first prices at which two sides have other amounts.
+func differ(got, want map[string]string) (prices []string) {
+	all := maps.Clone(want)
+	maps.Copy(all, got)
+	for _, p := range slices.Sorted(maps.Keys(all)) {
+		if got[p] != want[p] && len(prices) < 5 {
+			prices = append(prices, fmt.Sprintf("%s: %q, true is %q", p, got[p], want[p]))
+		}
+	}
+	return prices
 }
 
 // played is an emulator that plays a recording, with what it recorded of each

@@ -24,7 +24,7 @@ func TestLedgerIsWhatIsRead(t *testing.T) {
 				clients = append(clients, dial(t, e, "/stream?streams=btcusdt@trade/btcusdt@depth@100ms"))
 			}
 			for i, c := range clients {
-				_ = c.ws.SetReadDeadline(time.Now().Add(20 * time.Second))
+				_ = c.ws.SetReadDeadline(time.Now().Add(patience))
 				go func() {
 					var js []Journalled
 					for {
@@ -155,14 +155,16 @@ func TestSlowReader(t *testing.T) {
 }
 
 func TestPings(t *testing.T) {
-	e := start(t, Options{Rate: 100, PingEvery: 20 * time.Millisecond, PongTimeout: 300 * time.Millisecond})
+	e := start(t, Options{Rate: 100, PingEvery: 20 * time.Millisecond, PongTimeout: time.Hour})
 	c := dial(t, e, tradeStream)
 	for e.Stats().Pongs < 5 {
 		c.next()
 	}
-	c.ws.SetPingHandler(func(string) error { return nil }) // answers no more
+	e = start(t, Options{Rate: 100, PingEvery: 20 * time.Millisecond, PongTimeout: 300 * time.Millisecond})
+	c = dial(t, e, tradeStream)
+	c.ws.SetPingHandler(func(string) error { return nil }) // answers none
 	for {
-		_ = c.ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_ = c.ws.SetReadDeadline(time.Now().Add(patience))
 		if _, _, err := c.ws.ReadMessage(); err != nil {
 			if strings.Contains(err.Error(), "timeout") {
 				t.Error("not closed without pongs")
@@ -179,7 +181,7 @@ func TestLimits(t *testing.T) {
 		_ = c.ws.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `{"method":"LIST_SUBSCRIPTIONS","id":%d}`, i))
 	}
 	for {
-		_ = c.ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_ = c.ws.SetReadDeadline(time.Now().Add(patience))
 		if _, _, err := c.ws.ReadMessage(); err != nil {
 			if !websocket.IsCloseError(err, websocket.ClosePolicyViolation) {
 				t.Errorf("closed with %v", err)
@@ -248,7 +250,7 @@ func TestScheduleAndAge(t *testing.T) {
 	e := start(t, Options{Rate: 500, MaxAge: 300 * time.Millisecond, Faults: []Fault{{Kind: FaultGap, Channel: "trades", After: 50 * time.Millisecond}}})
 	c := dial(t, e, tradeStream)
 	for {
-		_ = c.ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_ = c.ws.SetReadDeadline(time.Now().Add(patience))
 		if _, _, err := c.ws.ReadMessage(); err != nil {
 			if !websocket.IsCloseError(err, 1001) {
 				t.Errorf("closed with %v", err)

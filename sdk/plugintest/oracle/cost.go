@@ -13,7 +13,7 @@ type Frame = struct{ Name, Text string }
 // Allocs fails if a frame costs an allocation once its symbols were seen. What
 // stands before frames (acknowledgements, say) is decoded first.
 func Allocs(t *testing.T, s source.Source, m market.Market, frames []Frame, before ...string) {
-	decode := decoder(t, s, m, before)
+	decode := Decoding(t, s, m, before...)
 	for _, f := range frames {
 		in := &source.Input{Kind: source.InputText, Recv: 1, Data: []byte(f.Text)}
 		if n := testing.AllocsPerRun(100, func() { decode(in) }); n != 0 {
@@ -27,7 +27,7 @@ func Allocs(t *testing.T, s source.Source, m market.Market, frames []Frame, befo
 func Bench(b *testing.B, s source.Source, m market.Market, frames []Frame, before ...string) {
 	for _, f := range frames {
 		b.Run(f.Name, func(b *testing.B) {
-			decode := decoder(b, s, m, before)
+			decode := Decoding(b, s, m, before...)
 			in := &source.Input{Kind: source.InputText, Recv: 1, Data: []byte(f.Text)}
 			b.SetBytes(int64(len(f.Text)))
 			b.ReportAllocs()
@@ -39,7 +39,9 @@ func Bench(b *testing.B, s source.Source, m market.Market, frames []Frame, befor
 	}
 }
 
-func decoder(t testing.TB, s source.Source, m market.Market, before []string) func(*source.Input) {
+// Decoding starts a decoder and gives what decodes an input into encoded records,
+// without a look at them: for what is measured.
+func Decoding(t testing.TB, s source.Source, m market.Market, before ...string) func(*source.Input) {
 	t.Helper()
 	dec, err := s.NewDecoder(source.DecoderSettings{Market: m})
 	if err != nil {

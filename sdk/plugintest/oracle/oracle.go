@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/schema"
 	"github.com/marketprism/marketprism/sdk/source"
 )
 
@@ -33,10 +34,18 @@ type Feed struct {
 	items       []Item
 }
 
-// NewFeed starts a decoder of a market that decodes all channels.
-func NewFeed(t testing.TB, s source.Source, m market.Market) *Feed {
+// NewFeed starts a decoder of a market: of the channels that are in use, or of
+// all if none is named.
+func NewFeed(t testing.TB, s source.Source, m market.Market, use ...source.Subscription) *Feed {
 	t.Helper()
-	dec, err := s.NewDecoder(source.DecoderSettings{Market: m})
+	set := source.DecoderSettings{Market: m}
+	for _, u := range use {
+		if set.Channels == nil {
+			set.Channels = map[market.Channel]schema.Values{}
+		}
+		set.Channels[u.Channel] = u.Config
+	}
+	dec, err := s.NewDecoder(set)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +87,29 @@ func (f *Feed) Decode(t testing.TB, in *source.Input) ([]Item, error) {
 		b = b[n:]
 	}
 	return f.items, err
+}
+
+// Records feeds a text frame, which must be right, and gives its records.
+func (f *Feed) Records(t testing.TB, text string) (vs []market.View) {
+	t.Helper()
+	items, err := f.Decode(t, &source.Input{Kind: source.InputText, Recv: 1, Data: []byte(text)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range items {
+		if i.Record != nil {
+			vs = append(vs, i.Record)
+		}
+	}
+	return vs
+}
+
+// Kinds are the kinds of records.
+func Kinds(vs []market.View) (ks []market.Kind) {
+	for _, v := range vs {
+		ks = append(ks, v.Kind())
+	}
+	return ks
 }
 
 func (f *Feed) define(t testing.TB, s source.Signal) {

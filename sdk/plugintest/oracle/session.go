@@ -33,14 +33,20 @@ func Session(t testing.TB, s source.Source, r source.SessionRequest, steps int) 
 	return script.Steps
 }
 
-// Frames renders frames for a live connection and compares them as Rendered does.
-func Frames(t testing.TB, s source.Source, r source.FrameRequest, text func(source.Frame) string, want ...string) {
+// Render renders frames for a live connection.
+func Render(t testing.TB, s source.Source, r source.FrameRequest) []source.Frame {
 	t.Helper()
 	frames, err := s.Frames(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	Rendered(t, frames, text, want...)
+	return frames
+}
+
+// Frames renders frames for a live connection and compares them as Rendered does.
+func Frames(t testing.TB, s source.Source, r source.FrameRequest, text func(source.Frame) string, want ...string) {
+	t.Helper()
+	Rendered(t, Render(t, s, r), text, want...)
 }
 
 // Rendered compares frames, each as text states it, with what is wanted.

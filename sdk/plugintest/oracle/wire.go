@@ -20,8 +20,9 @@ type Wire struct {
 	ws   *websocket.Conn
 }
 
-// wirePatience bounds the wait for one frame.
-const wirePatience = 10 * time.Second
+// wirePatience bounds the wait for one frame. It is long, for machines that are
+// busy with other things; no test waits for it to pass.
+const wirePatience = time.Minute
 
 // Dial connects; the connection is closed when the test ends.
 func Dial(t testing.TB, s source.Source, m market.Market, url string) *Wire {
@@ -72,6 +73,29 @@ func (w *Wire) UntilRecords(t testing.TB, kinds ...market.Kind) {
 	for _, k := range kinds {
 		w.Until(t, "a "+k.String(), func(i Item) bool { return i.Record != nil && i.Record.Kind() == k })
 	}
+}
+
+// Acknowledged sends a frame that subscribes or unsubscribes, and decodes up to
+// its acknowledgement.
+func (w *Wire) Acknowledged(t testing.TB, f source.Frame) {
+	t.Helper()
+	w.Send(t, f.Data)
+	w.UntilSignal(t, "the acknowledgement of "+f.Token, source.SignalSubscribed, f.Token)
+}
+
+// Refused sends a frame and decodes up to its refusal, whose reason begins so.
+func (w *Wire) Refused(t testing.TB, f source.Frame, reason string) {
+	t.Helper()
+	w.Send(t, f.Data)
+	w.UntilSignal(t, "the refusal of "+f.Token, source.SignalRejected, f.Token+"\x00"+reason)
+}
+
+// UntilEnd decodes up to the end of a symbol's book, which was given up.
+func (w *Wire) UntilEnd(t testing.TB, symbol string) {
+	t.Helper()
+	w.Until(t, "the end of the book of "+symbol, func(i Item) bool {
+		return i.Record != nil && i.Record.Flags()&market.FlagEnd != 0 && i.Instrument.Symbol == symbol
+	})
 }
 
 // UntilSignal decodes frames up to one that gives the signal with the text; of

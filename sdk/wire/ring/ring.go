@@ -137,7 +137,9 @@ type Batch struct {
 	// Upto says that all frames below it are decoded and, with this batch,
 	// taken: entries came only from those that gave something.
 	Upto uint64
-	buf  []byte
+	// Buf is where their bytes are. Who has memory to lend sets it before Poll, and
+	// takes it back, grown perhaps, when the entries were handled.
+	Buf []byte
 }
 
 // Consumer is the runtime's end. Poll belongs to one goroutine.
@@ -202,17 +204,17 @@ func (c *Consumer) Arm() bool {
 // lengths. An error wraps ErrGarbage, and the ring is of no use then.
 func (c *Consumer) Poll(b *Batch, maxBytes int) error {
 	b.Entries, b.Upto = b.Entries[:0], c.upto
-	if cap(b.buf) > 4<<20 && len(b.buf) < 1<<20 {
-		b.buf = nil // one great entry isn't kept for ever
+	if cap(b.Buf) > 4<<20 && len(b.Buf) < 1<<20 {
+		b.Buf = nil // one great entry isn't kept for ever
 	}
-	b.buf = b.buf[:0]
+	b.Buf = b.Buf[:0]
 	upto := c.m.h.upto.Load() // before out: see Publish
 	out := c.m.h.out.Load()
 	if out&7 != 0 || out-c.tail > c.mask+1 {
 		return fmt.Errorf("ring: %w: commit cursor went from %d to %d in a ring of %d bytes", ErrGarbage, c.tail, out, c.mask+1)
 	}
 	tail := c.tail
-	for tail != out && len(b.buf) < maxBytes {
+	for tail != out && len(b.Buf) < maxBytes {
 		if out-tail < entryHeader {
 			return fmt.Errorf("ring: %w: %d bytes before the commit cursor are no entry", ErrGarbage, out-tail)
 		}
@@ -234,9 +236,9 @@ func (c *Consumer) Poll(b *Batch, maxBytes int) error {
 			c.m.h.in.Store(tail)
 			continue
 		}
-		e.off = len(b.buf)
-		b.buf = c.copyOut(b.buf, at, n)
-		e.end = len(b.buf)
+		e.off = len(b.Buf)
+		b.Buf = c.copyOut(b.Buf, at, n)
+		e.end = len(b.Buf)
 		b.Entries = append(b.Entries, e)
 	}
 	if tail != c.tail {
@@ -245,7 +247,7 @@ func (c *Consumer) Poll(b *Batch, maxBytes int) error {
 	}
 	for i := range b.Entries {
 		e := &b.Entries[i]
-		e.Data = b.buf[e.off:e.end:e.end]
+		e.Data = b.Buf[e.off:e.end:e.end]
 	}
 	if n := len(b.Entries); n > 0 {
 		c.upto = max(c.upto, b.Entries[n-1].Next)
@@ -271,9 +273,9 @@ func (c *Consumer) assemble(e *Entry, at, n uint64, more bool, b *Batch) error {
 	if more {
 		return nil
 	}
-	e.off = len(b.buf)
-	b.buf = append(b.buf, c.held...)
-	e.end = len(b.buf)
+	e.off = len(b.Buf)
+	b.Buf = append(b.Buf, c.held...)
+	e.end = len(b.Buf)
 	b.Entries = append(b.Entries, *e)
 	c.held = nil
 	return nil

@@ -132,11 +132,19 @@ func FuzzConsumer(f *testing.F) {
 
 func TestBellWakes(t *testing.T) {
 	p, c, bell := pair(t, 64<<10, 0, nil)
-	done := make(chan bool)
-	go func() { done <- c.Wait(bell, c.Ready, 0) }()
-	for c.m.h.parked.Load() == 0 {
-		time.Sleep(time.Millisecond)
+	done, looked := make(chan bool), make(chan struct{}, 1)
+	ready := func() bool {
+		yes := c.Ready()
+		if !yes && c.m.h.parked.Load() != 0 { // it looked after it said that it would sleep
+			select {
+			case looked <- struct{}{}:
+			default:
+			}
+		}
+		return yes
 	}
+	go func() { done <- c.Wait(bell, ready, 0) }()
+	<-looked
 	p.Append(8, 16, 0, []byte("x"))
 	p.Publish(16)
 	if !<-done {
@@ -162,10 +170,8 @@ func TestBellWakes(t *testing.T) {
 	if c.Wait(bell, c.Ready, time.Millisecond) {
 		t.Error("timed out with something")
 	}
-	go func() { done <- c.Wait(bell, c.Ready, 0) }()
-	for c.m.h.parked.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	go func() { done <- c.Wait(bell, ready, 0) }()
+	<-looked
 	bell.Close()
 	if <-done {
 		t.Error("closed with something")

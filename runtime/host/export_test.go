@@ -1,0 +1,4 @@
+package host
+
+// LandlockVersion is the kernel's.
+var LandlockVersion = landlockVersion
