@@ -410,12 +410,12 @@ func (l *Lane) unsubscribed(in *instrument, ch market.Channel, aggregate bool) {
 		if st.Channel != ch || st.Aggregate != aggregate {
 			return false
 		}
-		l.forgetFills(len(st.Fills))
 		if ch == market.ChannelBook {
 			l.release(in, st)
 			l.dropBook(in)
 		}
 		l.ended(in, st, 0, true)
+		l.forgetFills(len(st.Fills))
 		l.coverStream(in, st, l.recv)
 		if st.stats != nil {
 			l.forgetFigures(st.stats)
