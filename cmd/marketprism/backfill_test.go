@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/marketprism/marketprism/runtime/host"
 	"github.com/marketprism/marketprism/runtime/replay"
 	"github.com/marketprism/marketprism/sdk/market"
+	"github.com/marketprism/marketprism/sdk/plugintest"
 	"github.com/marketprism/marketprism/sdk/plugintest/emulator"
 	"github.com/marketprism/marketprism/sdk/wire"
 )
@@ -148,5 +150,23 @@ func TestBackfillOverKills(t *testing.T) {
 	}
 	if len(runs[0].lines) != len(live.lines) {
 		t.Errorf("%d trades and quality records by the replay, %d by the run", len(runs[0].lines), len(live.lines))
+	}
+}
+
+// TestBackfillPages: gaps of more trades than an answer holds (OKX's has 100), and
+// those that times bound, from either end.
+func TestBackfillPages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, venue := range []string{"okx", "bitmex", "bitget"} {
+		t.Run(venue, func(t *testing.T) {
+			plugintest.Run(t, plugintest.Config{Binary: exe, Env: []string{asProgram + "=1"}, Source: bundledSources[venue](), Cards: []string{"17"},
+				Options: emulator.Options{Rate: 1000}})
+		})
 	}
 }

@@ -257,6 +257,7 @@ func (r *metricsRun) live() {
 	r.inject(emulator.Fault{Kind: emulator.FaultDisconnect})
 	r.until("the disconnect to be told", func(s scrape) bool { return s.of("flow_gaps_total", "cause", "disconnect") == 4 })
 	r.whole()
+	r.until("history to bring what that took", func(s scrape) bool { return s.of("flow_backfilling") == 0 })
 
 	// The store refuses, and takes again.
 	began := time.Now()

@@ -15,7 +15,7 @@ const (
 	// gap took: there are at most 60 a minute, whatever a venue does. It also gives
 	// the venue time to have the latest trades in its history.
 	historyEvery = time.Second
-	historyTries = 4
+	historyTries = 8 // over about a minute: a plugin that starts again has rendered it by then
 )
 
 // past is a request for trades of a stretch.

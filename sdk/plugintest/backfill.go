@@ -19,7 +19,11 @@ func needsHistory(b *bench) string {
 // out once, and a quality record says so of each gap. A request that the venue puts
 // off is made when it may be.
 func playBackfill(b *bench) {
-	b.emulate(func(o *emulator.Options) { o.Rate = min(o.Rate, 40) }) // the shortest histories, of 60 trades, are of 10 s then
+	b.emulate(func(o *emulator.Options) {
+		if b.channel(trades).History.By == source.HistoryRecent { // the shortest histories, of 60 trades, are of 10 s then
+			o.Rate = min(o.Rate, 40)
+		}
+	})
 	b.start(trades)
 	b.flow()
 	b.inject(emulator.Fault{Kind: emulator.FaultDisconnect})
@@ -60,6 +64,7 @@ func (b *bench) filled(cause string) (whole bool) {
 						}
 						b.Fatalf("a gap of %s was not filled: repaired %q: %s", name, q.Repaired, q.Detail)
 					}
+					b.Logf("%s: %s", name, q.Detail)
 					return true
 				}
 			}
