@@ -29,11 +29,13 @@ func TestConformance(t *testing.T) {
 				cards = []string{"01", "02", "03", "04", "09", "17"}
 			}
 			t.Run(venue+"-"+m.Market.String(), func(t *testing.T) {
+				t.Parallel() // cards wait most of their time
 				plugintest.Run(t, plugintest.Config{Binary: exe, Env: []string{asProgram + "=1"}, Source: s, Market: m.Market, Cards: cards})
 			})
 		}
 	}
 	t.Run("binance-spot-sbe", func(t *testing.T) { // frames of another form: what breaks them, or their order
+		t.Parallel()
 		sbe := `    feed = "sbe"`
 		plugintest.Run(t, plugintest.Config{Binary: exe, Env: []string{asProgram + "=1"}, Source: bundledSources["binance"](), Market: market.MarketSpot,
 			Attributes: fmt.Sprintf("  credentials { key = %q }", emulator.BinanceKey),

@@ -114,6 +114,7 @@ type Book struct {
 	starting bool  // no delta has followed it yet
 	broken   bool  // a break is not repaired yet
 	asked    bool  // Need was said and nothing came yet
+	apart    bool  // the stream of a timed book broke off, and no update has come since
 	staleRun int
 
 	held held
@@ -213,6 +214,7 @@ func (b *Book) unsynced(v market.View, emit func(market.View), out *Outcome) Ver
 		b.emitUnsynced(v, emit)
 		return VerdictUnsynced
 	}
+	b.apart = false
 	if waits(b.rule.Snapshot) {
 		b.need(out, source.RecoverRequest)
 	}
@@ -292,8 +294,19 @@ func (b *Book) Void(c market.Cause, emit func(market.View)) Outcome {
 	}
 	b.release(emit)
 	b.void(b.inForce)
+	switch c {
+	case market.CauseGap, market.CauseCrossed, market.CauseChecksum: // the stream goes on
+	default:
+		b.Part()
+	}
 	return out
 }
+
+// Part says that the updates to come don't follow those that came before: the
+// stream broke off, or the book of one that did is made anew. Between a snapshot
+// of that time and the first update others may lie that nobody received; the
+// numbers of an update show it, its time does not.
+func (b *Book) Part() { b.apart = b.timed() }
 
 // Flush is for the end of a feed: deltas held leave unsynced. A book in force
 // holds none and stays as it is.
@@ -311,8 +324,9 @@ func (b *Book) snapshot(v market.View, emit func(market.View), out *Outcome) Ver
 		}
 		emit(v)
 		if verdict == VerdictTooOld {
-			b.asked = false
-			b.need(out, source.RecoverRequest)
+			if b.asked = false; !b.apart { // else the first update asks
+				b.need(out, source.RecoverRequest)
+			}
 		}
 		return verdict
 	}
@@ -326,7 +340,7 @@ func (b *Book) snapshot(v market.View, emit func(market.View), out *Outcome) Ver
 	b.scale = scaleOf(v.Bids(), scaleOf(v.Asks(), 0))
 	wasBroken := b.broken
 	b.seq, b.snap, b.lost = v.Seq(), v.Seq(), market.None
-	b.inForce, b.asked, b.broken, b.staleRun = true, false, false, 0
+	b.inForce, b.asked, b.broken, b.apart, b.staleRun = true, false, false, false, 0
 	b.starting = b.rule.Sequence.Start != source.StartInBand && !reset
 	verdict := b.put(v, emit, out, bid, ask)
 	if verdict != VerdictApplied {

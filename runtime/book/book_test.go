@@ -99,6 +99,20 @@ func TestTimed(t *testing.T) {
 	p.want("still", p.snapshot(169, "99×1|103×1").Verdict, book.VerdictTooOld)
 	p.want("one of the end", p.snapshot(170, "99×1|102×1").Verdict, book.VerdictApplied)
 
+	// What was asked for before the stream broke off may come behind it. Nobody
+	// knows what lies between it and the first update.
+	p.Void(market.CauseDisconnect, p.emit)
+	o = p.snapshot(180, "99×1|102×1")
+	p.want("before the first update", []any{o.Verdict, o.Need}, []any{book.VerdictTooOld, source.Recovery("")})
+	state = p.AppendState(nil)
+	if err := p.Restore(state); err != nil {
+		t.Fatal(err)
+	}
+	p.want("still before it", p.snapshot(185, "99×1|102×1").Verdict, book.VerdictTooOld)
+	p.want("the first update asks again", p.delta(none, 190, none, "98×1|").Need, source.RecoverRequest)
+	p.want("one from before it", p.snapshot(185, "99×1|102×1").Verdict, book.VerdictTooOld)
+	p.want("one that holds it", p.snapshot(190, "98×1|102×1").Verdict, book.VerdictApplied)
+
 	p.delta(none, 1<<60, none, "|101×1") // a time that is wrong
 	p.Void(market.CauseCrossed, p.emit)
 	tries := 1

@@ -30,6 +30,7 @@ type model struct {
 	fresh       bool // no delta followed the snapshot yet
 	broken      bool
 	asked       bool
+	parted      bool // a timed stream broke off, and no delta has come since
 	held        []market.Book
 	stats       book.Stats
 	out         book.Outcome
@@ -120,6 +121,7 @@ func (m *model) voidFromOutside(c market.Cause) {
 	}
 	m.releaseAll()
 	m.void()
+	m.parted = m.parted || m.timed() && c == market.CauseDisconnect
 }
 
 func (m *model) apply(r market.Book) {
@@ -150,6 +152,7 @@ func (m *model) wait(r market.Book) book.Verdict {
 	if m.waits() {
 		m.need(source.RecoverRequest)
 	}
+	m.parted = false
 	if len(m.held) == m.opts.HeldRecords {
 		m.lost = max(m.lost, m.held[0].Seq)
 		m.emit(m.held[0], market.FlagUnsynced)
@@ -261,7 +264,7 @@ func (m *model) snapshot(r market.Book) book.Verdict {
 		if m.force {
 			old = m.seq != market.None && r.Seq < m.seq
 		} else {
-			old = m.lost != market.None && r.Seq < m.lost
+			old = m.parted || m.lost != market.None && r.Seq < m.lost
 			if m.timed() && len(m.held) > 0 && m.held[0].Seq != market.None && r.Seq < m.held[0].Seq {
 				old = true
 			}
@@ -282,7 +285,9 @@ func (m *model) snapshot(r market.Book) book.Verdict {
 			if m.force {
 				return book.VerdictStale
 			}
-			m.out.Need, m.asked = source.RecoverRequest, true
+			if m.asked = !m.parted; m.asked {
+				m.out.Need = source.RecoverRequest
+			}
 			return book.VerdictTooOld
 		}
 	}
@@ -293,6 +298,7 @@ func (m *model) snapshot(r market.Book) book.Verdict {
 	m.side = [2][]market.Level{}
 	was := m.broken
 	m.seq, m.snap, m.lost, m.force, m.asked, m.broken = r.Seq, r.Seq, market.None, true, false, false
+	m.parted = false
 	m.fresh = m.rule.Sequence.Start != source.StartInBand && !reset
 	v := m.put(r)
 	if v != book.VerdictApplied {
@@ -530,8 +536,9 @@ func TestModel(t *testing.T) {
 			var out book.Outcome
 			switch act := rapid.IntRange(0, 99).Draw(t, "act"); {
 			case act < 3:
-				out = b.Void(market.CauseDisconnect, emit)
-				m.voidFromOutside(market.CauseDisconnect)
+				c := rapid.SampledFrom([]market.Cause{market.CauseDisconnect, market.CauseCrossed}).Draw(t, "cause")
+				out = b.Void(c, emit)
+				m.voidFromOutside(c)
 			case act < 5:
 				b.Flush(emit)
 				m.begin()

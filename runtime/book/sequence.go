@@ -116,6 +116,9 @@ func (b *Book) judgeSnapshot(v market.View) Verdict {
 	case b.timed():
 		// Nothing shows what came between a snapshot and the deltas held, unless it
 		// holds the first of them. One wrong time of the venue's is outlived.
+		if b.apart {
+			return VerdictTooOld
+		}
 		least := b.lost
 		if b.held.n > 0 {
 			least = max(least, b.held.front().Seq())

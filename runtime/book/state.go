@@ -39,7 +39,7 @@ func (s *Stats) counts() [9]*int64 {
 }
 
 func (b *Book) bools() []*bool {
-	return []*bool{&b.inForce, &b.starting, &b.broken, &b.asked, &b.prec.Known}
+	return []*bool{&b.inForce, &b.starting, &b.broken, &b.asked, &b.prec.Known, &b.apart}
 }
 
 // AppendState appends a checkpoint: a book that restores it does with the records

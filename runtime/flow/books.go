@@ -25,7 +25,9 @@ func (l *Lane) newBook(i *market.Instrument, rule *source.BookRule) *book.Book {
 // that came to.
 func (l *Lane) applyBook(in *instrument, st *stream, rule *source.BookRule, v market.View) {
 	if in.book == nil {
-		in.book = l.newBook(in.inst, rule)
+		if in.book = l.newBook(in.inst, rule); in.parted {
+			in.book.Part()
+		}
 		in.brokenAt = l.recv
 		l.Counts.Books.Add(1)
 		l.bookFigures(in)
@@ -199,7 +201,7 @@ func (l *Lane) dropBook(in *instrument) {
 		l.Counts.BooksSynced.Add(-1)
 	}
 	in.book.Close()
-	in.book, in.crossed, in.need = nil, false, ""
+	in.book, in.crossed, in.need, in.parted = nil, false, "", true
 }
 
 func (l *Lane) deriveBBO(in *instrument) {

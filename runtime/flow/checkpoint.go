@@ -87,6 +87,7 @@ type savedInstrument struct {
 	Gone    uint64
 	Ahead   ahead
 	Version uint64
+	Parted  bool
 }
 
 // Save writes the lane's state.
@@ -96,7 +97,7 @@ func (l *Lane) Save(w io.Writer) error {
 	ordered := l.ordered()
 	for _, in := range ordered {
 		s.Insts = append(s.Insts, savedInstrument{ID: in.inst.ID, Streams: in.streams, Booked: in.book != nil, Crossed: in.crossed, Gone: in.gone,
-			Ahead: in.ahead, Version: in.version})
+			Ahead: in.ahead, Version: in.version, Parted: in.parted})
 	}
 	for _, p := range l.s.Processors {
 		s.Processors = append(s.Processors, p.State())
@@ -209,7 +210,7 @@ func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error
 		if inst == nil {
 			return 0, nil, fmt.Errorf("flow: %w: instrument %d is in no table", ErrCheckpoint, si.ID)
 		}
-		in := &instrument{inst: inst, seed: market.KeySeed(inst.Venue, inst.Market, inst.Symbol), streams: si.Streams, crossed: si.Crossed, gone: si.Gone, ahead: si.Ahead, version: si.Version}
+		in := &instrument{inst: inst, seed: market.KeySeed(inst.Venue, inst.Market, inst.Symbol), streams: si.Streams, crossed: si.Crossed, gone: si.Gone, ahead: si.Ahead, version: si.Version, parted: si.Parted}
 		l.insts[si.ID] = in // Close finds it, whatever comes of the rest
 		if si.Book != nil {
 			spec := l.specs[market.ChannelBook]

@@ -137,6 +137,7 @@ type instrument struct {
 	ahead   ahead           // deltas that don't follow yet
 	gone    uint64          // channels, as bits, that were unsubscribed: what still comes is passed on as it is
 	version uint64          // of the book: applied snapshots and updates
+	parted  bool            // a book of it was dropped: the next one continues nothing
 	need    source.Recovery // what the book waits for, and since when
 	needAt  int64
 
