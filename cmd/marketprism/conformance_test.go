@@ -23,10 +23,10 @@ func TestConformance(t *testing.T) {
 			var cards []string // all on a venue's first market; on the others those that differ from it, for all take a minute
 			switch {
 			case m.Market == market.MarketOption:
-				cards = []string{"02", "04", "12"}
+				cards = []string{"02", "04", "12", "17"}
 			case venue == "kraken" && m.Market == market.MarketLinear: // all: contracts have a protocol of their own
 			case i > 0:
-				cards = []string{"01", "02", "03", "04", "09"}
+				cards = []string{"01", "02", "03", "04", "09", "17"}
 			}
 			t.Run(venue+"-"+m.Market.String(), func(t *testing.T) {
 				t.Parallel() // cards wait most of their time

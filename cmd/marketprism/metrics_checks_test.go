@@ -314,10 +314,26 @@ var flowChecks = map[string]func(*check){
 		// Those withheld, the one out of order, and what the disconnect took.
 		c.between(c.end, lostTrades+1, lostTrades+1+10_000, "flow_missing_total", "channel", "trades")
 		seen := c.end.of("flow_records_total", "kind", "trade")
-		if made := c.lastTrades(); seen+c.end.of("flow_missing_total", "channel", "trades") != made+1 {
-			c.Errorf("%v trades came and %v are missing, the venue numbered %v", seen, c.end.of("flow_missing_total", "channel", "trades"), made)
+		missing, again := c.end.of("flow_missing_total", "channel", "trades"), c.end.of("flow_backfilled_total")
+		if made := c.lastTrades(); seen+missing-again != made+1 {
+			c.Errorf("%v trades came, %v of them by history, and %v were missing; the venue numbered %v", seen, again, missing, made)
 		}
 	},
+	"flow_backfills_total": func(c *check) {
+		c.equal(c.calm, 0, "flow_backfills_total")
+		// Those withheld, the one out of order, and what the disconnect took of each
+		// symbol, if it took any.
+		asked := c.end.of("flow_backfills_total")
+		c.between(c.end, 2, 4, "flow_backfills_total")
+		c.equal(c.end, asked, "flow_backfills_total", "result", "whole")
+		c.between(c.end, 1, asked, "conn_http_requests_total", "purpose", "history") // an answer may hold what two of them lack
+	},
+	"flow_backfilled_total": func(c *check) {
+		c.equal(c.calm, 0, "flow_backfilled_total")
+		// All that was missing but the one that came late.
+		c.equal(c.end, c.end.of("flow_missing_total", "channel", "trades")-1, "flow_backfilled_total")
+	},
+	"flow_backfilling": func(c *check) { c.equal(c.end, 0, "flow_backfilling"); c.equal(c.again, 0, "flow_backfilling") },
 	"flow_decode_errors_total": func(c *check) {
 		c.equal(c.calm, 0, "flow_decode_errors_total")
 		c.equal(c.end, 2, "flow_decode_errors_total") // half a frame, and the answer that was no snapshot

@@ -170,8 +170,9 @@ var connChecks = map[string]func(*check){
 	},
 	"conn_weight_used": func(c *check) {
 		const snapshotWeight = 5 // of 100 levels, as the venue counts
+		const historyWeight = 25
 		c.equal(c.calm, 2*snapshotWeight, "conn_weight_used", "budget", "weight")
-		c.between(c.end, 0, snapshotWeight*float64(c.venue.HTTP), "conn_weight_used", "budget", "weight")
+		c.between(c.end, 0, snapshotWeight*float64(c.venue.HTTP)+historyWeight*c.end.of("conn_http_requests_total", "purpose", "history"), "conn_weight_used", "budget", "weight")
 		c.equal(c.calm, 1, "conn_weight_used", "budget", "connects")
 		c.equal(c.end, opened+1, "conn_weight_used", "budget", "connects") // in five minutes
 	},

@@ -186,7 +186,7 @@ func (r *metricsRun) settled() scrape {
 	r.t.Helper()
 	r.settle()
 	return r.until("all to be committed", func(s scrape) bool {
-		return s.of("sink_lag_bytes", "sink", "parquet.lake") == 0 && s.of("flow_lag_bytes") == 0 && s.of("runtime_ready") == 1
+		return s.of("sink_lag_bytes", "sink", "parquet.lake") == 0 && s.of("flow_lag_bytes") == 0 && s.of("runtime_ready") == 1 && s.of("flow_backfilling") == 0
 	})
 }
 
@@ -257,6 +257,7 @@ func (r *metricsRun) live() {
 	r.inject(emulator.Fault{Kind: emulator.FaultDisconnect})
 	r.until("the disconnect to be told", func(s scrape) bool { return s.of("flow_gaps_total", "cause", "disconnect") == 4 })
 	r.whole()
+	r.until("history to bring what that took", func(s scrape) bool { return s.of("flow_backfilling") == 0 })
 
 	// The store refuses, and takes again.
 	began := time.Now()

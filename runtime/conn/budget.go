@@ -89,7 +89,7 @@ type window struct {
 	per  time.Duration
 	used []usage // oldest first
 	sum  int
-	turn [2]chan struct{} // waiters stand in line, by priority
+	turn [3]chan struct{} // waiters stand in line, by priority
 }
 
 type usage struct {
@@ -97,14 +97,16 @@ type usage struct {
 	n  int
 }
 
-// Priorities of waiters. What is not urgent leaves a fifth of the budget.
+// Priorities of waiters. What is soon leaves a tenth of the budget to what is
+// urgent, what is later a fifth to both.
 const (
 	urgent = iota
+	soon
 	later
 )
 
 func newWindow(r source.Rate) *window {
-	return &window{n: r.N, per: r.Per, turn: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}}
+	return &window{n: r.N, per: r.Per, turn: [3]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)}}
 }
 
 func (w *window) expire(now time.Time) {
@@ -141,7 +143,10 @@ func (w *window) ask(now time.Time, n, priority int) (d time.Duration, left int)
 }
 
 func (w *window) limit(priority int) int {
-	if priority == later {
+	switch priority {
+	case soon:
+		return max(w.n*9/10, 1)
+	case later:
 		return max(w.n*4/5, 1)
 	}
 	return w.n

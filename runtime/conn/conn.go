@@ -103,6 +103,7 @@ const (
 	EventMaintenance EventKind = "maintenance"  // the venue announced an interruption
 	EventFrame       EventKind = "frame"        // a frame was refused: too large, too slow, a bomb
 	EventRequest     EventKind = "request"      // an HTTP request failed
+	EventHistory     EventKind = "history"      // the answer for trades of Subs from From to To is journalled; with Err there is none
 	EventWarning     EventKind = "warning"
 	EventDegraded    EventKind = "degraded" // a connection is ill: old data, slow pongs, errors
 	EventTakeover    EventKind = "takeover" // a standby connection took over
@@ -122,7 +123,9 @@ type Event struct {
 	Kind   EventKind
 	Conn   uint32 // 0 where no connection is concerned
 	Detail string
-	Subs   []source.Subscription // EventRejected, EventShunned, EventAckTimeout, EventRequest
+	Subs   []source.Subscription // EventRejected, EventShunned, EventAckTimeout, EventRequest, EventHistory
+	From   int64                 // EventHistory
+	To     int64
 	Err    error
 }
 

@@ -59,6 +59,8 @@ type Feed struct {
 	openedBy map[string]uint64 // connections, by class
 	links    map[uint32]*link
 	pending  map[subKey]bool // snapshots on their way
+	pasts    []past          // trades that are asked for again, in turn; one a subscription
+	asking   bool            // a goroutine asks for them
 	busy     chan struct{}   // HTTP requests at a time
 }
 
@@ -377,7 +379,7 @@ func (f *Feed) event(e Event) {
 	e.Time = time.Now()
 	log := f.set.Logger.Info()
 	switch e.Kind {
-	case EventOpen, EventSubscribed, EventClose, EventReplace, EventMaintenance, EventTakeover:
+	case EventOpen, EventSubscribed, EventClose, EventReplace, EventMaintenance, EventTakeover, EventHistory:
 	case EventRefused:
 		log = f.set.Logger.Error()
 	default:

@@ -135,26 +135,27 @@ func (f *Feed) onSocket(q source.Request, subs []source.Subscription) error {
 }
 
 // insist makes requests until they succeed, the feed ends, they are not wanted
-// any more, or the tries are used up (0: never). Waiting for a ban is no try.
-func (f *Feed) insist(ctx context.Context, r source.RequestFor, priority, tries int, wanted func() bool) {
+// any more, or the tries are used up (0: never). Waiting for a ban is no try. The
+// error is told already: it is for who reports what became of the requests.
+func (f *Feed) insist(ctx context.Context, r source.RequestFor, priority, tries int, wanted func() bool) error {
 	for try := 0; ctx.Err() == nil; {
 		if wanted != nil && !wanted() {
-			return
+			return errUnwanted
 		}
 		err := f.request(ctx, r, priority)
 		if err == nil || ctx.Err() != nil {
-			return
+			return err
 		}
 		if errors.Is(err, errBreaker) { // of a poll: the next one finds out
 			f.count.pollsSkipped.Add(1)
 			f.http.skippedOpen.Add(1)
-			return
+			return err
 		}
 		f.count.requestErrors.Add(1)
 		switch fault.Of(err) {
 		case fault.Stop:
 			f.fail(err)
-			return
+			return err
 		case fault.Wait:
 			continue // the gate holds the next one back
 		}
@@ -166,10 +167,11 @@ func (f *Feed) insist(ctx context.Context, r source.RequestFor, priority, tries 
 		}
 		f.event(Event{Kind: EventRequest, Detail: detail, Subs: r.Subs, Err: err})
 		if last {
-			return
+			return err
 		}
 		sleep(ctx, backoffBase/2+rand.N(min(backoffCap, backoffBase<<min(try, 10))))
 	}
+	return ctx.Err()
 }
 
 // catalogue asks for the instruments at start and then at intervals.

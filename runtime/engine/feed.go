@@ -363,7 +363,7 @@ func resume(o *flow.Output, j *journal.Journal, from, end shm.Position) error {
 	return o.Resume(j.Dir(), min(from, end), end)
 }
 
-// Signal, Snapshot, Resubscribe and Reconnect implement flow.Actions.
+// Signal, Snapshot, Resubscribe, History and Reconnect implement flow.Actions.
 func (f *feed) Signal(c uint32, s source.Signal) { f.conn.Signal(c, s) }
 
 // Snapshot requests a book snapshot.
@@ -377,6 +377,21 @@ func (f *feed) Snapshot(symbol string) {
 func (f *feed) Resubscribe(ch market.Channel, symbol string) {
 	if sub, ok := f.wanted.Load().subs[subKey{ch, symbol}]; ok {
 		f.conn.Resubscribe(sub)
+	}
+}
+
+// History requests trades that a gap took. Where the pipeline wants none the lane
+// is told so by the journal, from which it knows all else.
+func (f *feed) History(symbol string, from, to int64) {
+	w, key := f.wanted.Load(), subKey{market.ChannelTrades, symbol}
+	sub, ok := w.subs[key]
+	if ok && w.p.Backfill {
+		f.conn.History(sub, from, to)
+		return
+	}
+	n := flow.Note{Note: flow.NoteHistoryOff, Subs: []source.Subscription{{Channel: key.channel, Symbol: symbol}}}
+	if err := note(f.frames, source.InputNote, 0, n); err != nil {
+		f.log.Error().Err(err).Msg("a note could not be journalled")
 	}
 }
 
@@ -486,6 +501,8 @@ func (f *feed) event(ev conn.Event) {
 		n = flow.Note{Note: flow.NoteSubscribed, Subs: ev.Subs}
 	case conn.EventStale:
 		n = flow.Note{Note: flow.NoteStale, Detail: ev.Detail}
+	case conn.EventHistory:
+		n = flow.Note{Note: flow.NoteHistory, Subs: ev.Subs, From: ev.From, To: ev.To, Detail: ev.Detail}
 	case conn.EventShunned:
 		n = flow.Note{Note: flow.NoteRejected, Subs: ev.Subs, Detail: ev.Detail}
 	default:

@@ -226,6 +226,7 @@ func (l *Lane) Restore(b []byte) (records uint64, processors []uint64, err error
 		l.holes += len(in.ahead.Deltas)
 		for _, st := range in.streams {
 			l.holes += len(st.Holes)
+			l.forgetFills(-len(st.Fills))
 			l.figures(in, st)
 		}
 	}

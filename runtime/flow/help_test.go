@@ -65,6 +65,9 @@ func (a *actions) Snapshot(symbol string) { *a = append(*a, "snapshot "+symbol) 
 func (a *actions) Resubscribe(ch market.Channel, s string) {
 	*a = append(*a, fmt.Sprintf("resubscribe %s %s", ch, s))
 }
+func (a *actions) History(symbol string, from, to int64) {
+	*a = append(*a, fmt.Sprintf("history %s %d-%d", symbol, from, to))
+}
 func (a *actions) Reconnect(conn uint32, why string) {
 	*a = append(*a, fmt.Sprintf("reconnect %d: %s", conn, why))
 }

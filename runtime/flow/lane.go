@@ -34,6 +34,7 @@ type Actions interface {
 	Signal(conn uint32, s source.Signal)     // reply, acknowledgements, heartbeat, reconnect, maintenance
 	Snapshot(symbol string)                  // request a book snapshot
 	Resubscribe(ch market.Channel, s string) // one symbol's channel
+	History(symbol string, from, to int64)   // request trades, both ends as the channel's History says
 	Reconnect(conn uint32, why string)
 }
 
@@ -99,6 +100,7 @@ type Lane struct {
 	hour      int64
 
 	holes      int // of all streams
+	fills      int // of all streams
 	remembered []Remembered
 	sequences  []Sequence // of the connections whose frames the venue numbers
 	out        Output
@@ -264,13 +266,32 @@ func (l *Lane) record(v market.View) error {
 	l.last = l.recv
 	l.Counts.LastRecv.Store(l.recv)
 	if in.gone != 0 && in.gone&(1<<v.Channel()) != 0 {
-		l.late(v)
+		if v.Origin() != market.OriginBackfill || v.Channel() != market.ChannelTrades { // who asked for these wants them no more
+			l.late(v)
+		}
 		return nil
 	}
 	st := l.stream(in, v.Channel(), v.Flags()&market.FlagAggregate != 0, l.recv)
 	st.begin(l.recv)
+	if st.Filled && v.Origin() == market.OriginBackfill && l.history(st) != nil {
+		if l.past(st, v) {
+			l.passOn(v)
+			st.Messages++
+			s := l.figures(in, st)
+			s.records++
+			l.touch(s)
+		}
+		return nil
+	}
+	if len(st.Fills) > 0 && v.Origin() == market.OriginLive && st.brought(v) {
+		l.repeated(in, st)
+		return nil
+	}
 	if l.duplicate(in, st, v) {
 		return nil
+	}
+	if len(st.Fills) > 0 {
+		st.met(v)
 	}
 	v.SetIndex(l.index) // behind what the lane itself said of it
 	l.index++
@@ -307,6 +328,11 @@ func (l *Lane) late(v market.View) {
 	if k := v.Kind(); k == market.KindBookSnapshot || k == market.KindBookDelta {
 		v.SetFlags(v.Flags() | market.FlagUnsynced)
 	}
+	l.passOn(v)
+}
+
+// passOn emits a record that says nothing of where its stream stands.
+func (l *Lane) passOn(v market.View) {
 	v.SetIndex(l.index)
 	l.index++
 	l.emit(v)
@@ -364,8 +390,10 @@ func (l *Lane) duplicate(in *instrument, st *stream, v market.View) bool {
 	if numbered && !old && v.Origin() != market.OriginBackfill {
 		if st.LastSeq != market.None && first > st.LastSeq+1 {
 			missing = first - st.LastSeq - 1
-			if st.Open.Cause == market.CauseNone && v.Origin() == market.OriginLive && !l.skipped(in, st, conn, first, v.TsRecv()) {
-				l.missed(in, st, market.CauseGap, st.LastSeq, seq, st.LastRecv, v.TsRecv(), missing, "")
+			if st.Open.Cause == market.CauseNone && v.Origin() == market.OriginLive && !l.skipped(in, st, conn, first, v) {
+				ref := l.missed(in, st, market.CauseGap, st.LastSeq, seq, st.LastRecv, v.TsRecv(), missing, "")
+				l.backfill(in, st, fill{Cause: market.CauseGap, Ref: ref, FromSeq: st.LastSeq, ToSeq: seq, FromRecv: st.LastRecv, ToRecv: v.TsRecv(), FromTs: st.LastTs, ToTs: v.Ts()},
+					missing, []span{{st.LastSeq + 1, first - 1}})
 			}
 			st.lost(st.LastSeq+1, first-1)
 		}

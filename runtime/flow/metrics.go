@@ -24,6 +24,9 @@ var (
 	mBroken       = layer.Gauge(telemetry.Complete, "streams_broken", "Streams with an open gap now: lost and not yet resumed; the quality records say which and since when.", "feed", "channel")
 	mGaps         = layer.Counter(telemetry.Complete, "gaps_total", "Gaps published as quality records; the cause says whose they are: gap and checksum the venue's, disconnect and stale the way's, dropped and runtime_down this machine's.", "feed", "channel", "cause")
 	mMissing      = layer.Counter(telemetry.Complete, "missing_total", "Messages known to be missing by the venue's numbering; the quality records say between which.", "feed", "channel")
+	mBackfills    = layer.Counter(telemetry.Complete, "backfills_total", "Ended gaps whose trades were asked for again, by what came of it: whole; part and none leave the rest a gap, the quality record says why; unasked, for too many waited already. If part and none grow, the venue's history doesn't reach back.", "feed", "result")
+	mBackfilled   = layer.Counter(telemetry.Complete, "backfilled_total", "Trades that a gap had taken and a request brought; each is a record of origin backfill.", "feed")
+	mBackfilling  = layer.Gauge(telemetry.Complete, "backfilling", "Gaps whose trades are asked for or wait for it; if it stays, look at marketprism_conn_http_requests_total of purpose history and at the venue's budget.", "feed")
 	mDecodeErrors = layer.Counter(telemetry.Complete, "decode_errors_total", "Frames that the plugin refused; each is a quality record that names the frame, and the frame is kept.", "feed")
 	mNotices      = layer.Counter(telemetry.Changed, "notices_total", "What the venue said of itself: rejected is a subscription that it refused, maintenance that it goes away.", "feed", "cause")
 	mDuplicates   = layer.Counter(telemetry.Changed, "duplicates_total", "Records dropped because they had been delivered before; with two connections half of all, with one the venue repeats itself.", "feed", "channel")
@@ -83,6 +86,9 @@ type meter struct {
 	gaps                            [maxChannels][maxCauses]atomic.Uint64
 	missing, duplicates, outOfOrder [maxChannels]atomic.Uint64
 	notices, resyncs                [maxCauses]atomic.Uint64
+	fills                           [len(fillResults)]atomic.Uint64
+	backfilled                      atomic.Uint64
+	filling                         atomic.Int64
 	resync                          telemetry.Histogram
 }
 
@@ -267,6 +273,13 @@ func (l *Lane) Report(e *telemetry.Emitter, feed string, lag Backlog) {
 	if m.timed {
 		e.Count(mAhead, m.pub.ahead.Load(), feed)
 		e.Histogram(mRecordTime, m.pub.record.Snapshot(), feed)
+	}
+	if spec := l.specs[market.ChannelTrades]; spec != nil && spec.History != nil {
+		for i, result := range fillResults {
+			e.Count(mBackfills, m.fills[i].Load(), feed, result)
+		}
+		e.Count(mBackfilled, m.backfilled.Load(), feed)
+		e.Value(mBackfilling, float64(m.filling.Load()), feed)
 	}
 	e.Value(mDecodeErrors, float64(c.DecodeErrors.Load()), feed)
 	for _, cause := range []market.Cause{market.CauseRejected, market.CauseMaintenance} {

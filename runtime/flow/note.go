@@ -19,6 +19,8 @@ const (
 	NoteUnsubscribed = "unsubscribed" // Subs are no longer wanted
 	NoteSelected     = "selected"     // Listings were taken by a selector, or left out
 	NoteStale        = "stale"        // the connection delivers nothing
+	NoteHistory      = "history"      // the answer to a request for trades of Subs from From to To stands before it; with Detail there is none
+	NoteHistoryOff   = "history_off"  // trades of Subs are not asked for again
 	NoteRejected     = "rejected"     // Subs are left out: the venue ends connections on them
 	NoteQuarantine   = "quarantine"   // a plugin was given up
 	NoteDown         = "runtime_down" // InputGap: the runtime was killed; From is the last sign of life
@@ -29,7 +31,8 @@ const (
 // Note is a statement of the runtime in a frames journal.
 type Note struct {
 	Note   string                `json:"note"`
-	From   int64                 `json:"from,omitempty"` // ns
+	From   int64                 `json:"from,omitempty"` // ns; of NoteHistory as the venue pages
+	To     int64                 `json:"to,omitempty"`   // of NoteHistory
 	Subs   []source.Subscription `json:"subs,omitempty"`
 	Detail string                `json:"detail,omitempty"`
 	// Listings are instruments as the venue's catalogue states them.

@@ -19,14 +19,15 @@ const (
 
 // hole is a run of numbers that one connection skipped.
 type hole struct {
-	From, To     int64 // around it; both were received
-	FromTs, ToTs int64
-	Wait         []uint32 // connections that may still bring it
+	From, To      int64 // around it; both were received
+	FromTs, ToTs  int64
+	Before, After int64    // when the trades around it were, at the venue
+	Wait          []uint32 // connections that may still bring it
 }
 
 // skipped notes that conn went from st.LastSeq to seq while others carry the
 // stream as well; false if none does.
-func (l *Lane) skipped(in *instrument, st *stream, conn uint32, seq, ts int64) bool {
+func (l *Lane) skipped(in *instrument, st *stream, conn uint32, seq int64, v market.View) bool {
 	wait := slices.DeleteFunc(slices.Clone(st.Carriers), func(c uint32) bool { return c == conn })
 	if conn == 0 || len(wait) == 0 {
 		return false
@@ -34,7 +35,7 @@ func (l *Lane) skipped(in *instrument, st *stream, conn uint32, seq, ts int64) b
 	if len(st.Holes) == maxHoles {
 		l.give(in, st, 0)
 	}
-	st.Holes = append(st.Holes, hole{st.LastSeq, seq, st.LastRecv, ts, wait})
+	st.Holes = append(st.Holes, hole{st.LastSeq, seq, st.LastRecv, v.TsRecv(), st.LastTs, v.Ts(), wait})
 	l.holes++
 	return true
 }
@@ -46,7 +47,7 @@ func (l *Lane) fill(st *stream, first, last int64) bool {
 			continue
 		}
 		var rest []hole
-		for _, r := range []hole{{h.From, first, h.FromTs, h.ToTs, h.Wait}, {last, h.To, h.FromTs, h.ToTs, slices.Clone(h.Wait)}} {
+		for _, r := range []hole{{h.From, first, h.FromTs, h.ToTs, h.Before, h.After, h.Wait}, {last, h.To, h.FromTs, h.ToTs, h.Before, h.After, slices.Clone(h.Wait)}} {
 			if r.To-r.From > 1 {
 				rest = append(rest, r)
 			}
@@ -79,7 +80,10 @@ func (l *Lane) give(in *instrument, st *stream, i int) {
 	h := st.Holes[i]
 	st.Holes = slices.Delete(st.Holes, i, i+1)
 	l.holes--
-	l.missed(in, st, market.CauseGap, h.From, h.To, h.FromTs, h.ToTs, h.To-h.From-1, "")
+	n := h.To - h.From - 1
+	ref := l.missed(in, st, market.CauseGap, h.From, h.To, h.FromTs, h.ToTs, n, "")
+	l.backfill(in, st, fill{Cause: market.CauseGap, Ref: ref, FromSeq: h.From, ToSeq: h.To, FromRecv: h.FromTs, ToRecv: h.ToTs, FromTs: h.Before, ToTs: h.After},
+		n, []span{{h.From + 1, h.To - 1}})
 }
 
 // ended publishes what a connection that is gone would have had to bring; all:

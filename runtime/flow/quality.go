@@ -65,12 +65,14 @@ func (l *Lane) countMissing(in *instrument, st *stream, missing int64) {
 	l.touch(s)
 }
 
-// missed publishes a loss whose bounds are known already.
-func (l *Lane) missed(in *instrument, st *stream, c market.Cause, from, to, fromTs, toTs, missing int64, detail string) {
+// missed publishes a loss whose bounds are known already, and returns what a
+// closing record refers to.
+func (l *Lane) missed(in *instrument, st *stream, c market.Cause, from, to, fromTs, toTs, missing int64, detail string) int64 {
 	l.countGap(in, st, c, missing)
-	l.publish(in, market.Quality{Cause: c, Of: st.Channel, FromSeq: from, ToSeq: to, FromTs: fromTs, ToTs: toTs, Missing: missing,
+	ref := l.publish(in, market.Quality{Cause: c, Of: st.Channel, FromSeq: from, ToSeq: to, FromTs: fromTs, ToTs: toTs, Missing: missing,
 		Ref: market.None, Detail: []byte(detail)})
 	l.tell(in, st, &l.quality, false)
+	return ref
 }
 
 // open publishes the beginning of a loss; close publishes its end.
@@ -85,7 +87,7 @@ func (l *Lane) open(in *instrument, st *stream, c market.Cause, fromSeq, fromTs 
 	ref := l.publish(in, market.Quality{Cause: c, Of: st.Channel, FromSeq: fromSeq, ToSeq: market.None, FromTs: fromTs,
 		ToTs: market.None, Missing: market.None, Ref: market.None, Detail: []byte(detail)})
 	l.tell(in, st, &l.quality, true)
-	st.Open = openGap{Cause: c, Ref: ref, FromSeq: fromSeq, FromTs: fromTs}
+	st.Open = openGap{Cause: c, Ref: ref, FromSeq: fromSeq, FromTs: fromTs, LastTs: st.LastTs}
 }
 
 // close ends an open gap of a stream with the first record after it. A gap of a
@@ -100,7 +102,10 @@ func (l *Lane) close(in *instrument, st *stream, v market.View, missing int64) {
 		n = missing + st.Open.Missing
 		l.countMissing(in, st, n)
 	}
+	o := st.Open
 	l.closed(in, st, "resumed", v.Seq(), v.TsRecv(), n)
+	l.backfill(in, st, fill{Cause: o.Cause, Ref: o.Ref, FromSeq: o.FromSeq, ToSeq: v.Seq(), FromRecv: o.FromTs, ToRecv: v.TsRecv(), FromTs: o.LastTs, ToTs: v.Ts()},
+		n, st.within(o.FromSeq, st.LastSeq))
 }
 
 func (l *Lane) closed(in *instrument, st *stream, how string, toSeq, toTs, missing int64) {
@@ -295,6 +300,7 @@ func (l *Lane) tick(now int64) error {
 	}
 	l.overdue(now)
 	l.remind(now)
+	l.insistOnFills(now)
 	l.turnFigures(now)
 	for _, p := range l.s.Processors {
 		if err := p.Tick(now, l); err != nil {
@@ -339,6 +345,24 @@ func (l *Lane) note(n Note) error {
 		for i := range n.Listings {
 			if err := l.selected(&n.Listings[i]); err != nil {
 				return err
+			}
+		}
+	case NoteHistory, NoteHistoryOff:
+		for _, s := range n.Subs {
+			inst := l.s.Registry.Find(l.s.Venue, l.s.Market, s.Symbol)
+			if inst == nil || l.insts[inst.ID] == nil {
+				continue
+			}
+			in := l.insts[inst.ID]
+			for _, st := range in.streams {
+				switch {
+				case st.Channel != s.Channel || l.history(st) == nil:
+				case n.Note == NoteHistoryOff:
+					l.forgetFills(len(st.Fills))
+					st.Fills = nil
+				default:
+					l.answered(in, st, n)
+				}
 			}
 		}
 	case NoteStale:
@@ -391,6 +415,7 @@ func (l *Lane) unsubscribed(in *instrument, ch market.Channel, aggregate bool) {
 			l.dropBook(in)
 		}
 		l.ended(in, st, 0, true)
+		l.forgetFills(len(st.Fills))
 		l.coverStream(in, st, l.recv)
 		if st.stats != nil {
 			l.forgetFigures(st.stats)

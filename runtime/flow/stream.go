@@ -35,6 +35,9 @@ type stream struct {
 	Recent     []uint64 // ring of keys
 	At         int      // next place in Recent
 
+	Fills  []fill // gaps whose trades are asked for, the oldest first
+	Filled bool   // some were: what answers hold beside what lacks is a repeat
+
 	Open  openGap
 	Holes []hole // that may yet be filled, the oldest first
 
@@ -57,6 +60,7 @@ type openGap struct {
 	Ref     int64
 	FromSeq int64
 	FromTs  int64
+	LastTs  int64 // of the record before it, at the venue
 	Missing int64 // already known to be
 }
 
@@ -103,21 +107,42 @@ func (s *stream) lost(from, to int64) {
 
 // found notes numbers that came late.
 func (s *stream) found(first, last int64) {
-	for i := 0; i < len(s.Lost); i++ {
-		l := s.Lost[i]
-		if last < l.From || first > l.To {
+	s.Lost = cut(s.Lost, first, last)
+	s.trimLost()
+	for i := range s.Fills {
+		f := &s.Fills[i]
+		if f.Left = cut(f.Left, first, last); len(f.Left) > maxFillSpans {
+			f.Beyond += f.Left[0].To - f.Left[0].From + 1
+			f.Left = slices.Delete(f.Left, 0, 1)
+		}
+	}
+}
+
+// cut takes numbers out of runs.
+func cut(ss []span, first, last int64) []span {
+	for i := 0; i < len(ss); i++ {
+		s := ss[i]
+		if last < s.From || first > s.To {
 			continue
 		}
 		var rest []span
-		for _, r := range []span{{l.From, first - 1}, {last + 1, l.To}} {
+		for _, r := range []span{{s.From, first - 1}, {last + 1, s.To}} {
 			if r.From <= r.To {
 				rest = append(rest, r)
 			}
 		}
-		s.Lost = slices.Replace(s.Lost, i, i+1, rest...)
+		ss = slices.Replace(ss, i, i+1, rest...)
 		i += len(rest) - 1
 	}
-	s.trimLost()
+	return ss
+}
+
+// length is how many numbers are in runs.
+func length(ss []span) (n int64) {
+	for _, s := range ss {
+		n += s.To - s.From + 1
+	}
+	return n
 }
 
 func (s *stream) trimLost() {

@@ -228,6 +228,7 @@ func (d *decoding) entry(b *host.Batch, e *ring.Entry) error {
 			if d.refused == nil { // what the venue refused is told by the request
 				d.refused = fmt.Errorf("the plugin can't read the answer: %s", s.Text)
 			}
+			return nil
 		case s != nil && s.Kind == source.SignalDefine:
 			return d.define(s.Text)
 		case s != nil:

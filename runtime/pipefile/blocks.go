@@ -27,6 +27,7 @@ var sourceSchema = schema.Attributes{
 	{Name: "http_url", Type: schema.String, Doc: "scheme and host of HTTP endpoints"},
 	{Name: "egress", Type: schema.Strings, Sensitive: true, Doc: "local addresses and proxies, each with a budget of its own"},
 	{Name: "standby", Type: schema.Bool, Default: false, Doc: "keep a second, subscribed connection beside each"},
+	{Name: "backfill", Type: schema.Bool, Default: true, Doc: "ask the venue again for trades that a gap took"},
 }
 
 // source decodes a source block with its plugin's schema.
@@ -61,6 +62,7 @@ func (p *parser) source(b *hclsyntax.Block) {
 	s.HTTPURL = p.endpoint(d, "http_url", "http", "https")
 	s.Egress = p.egress(d)
 	s.Standby = d.values.Bool("standby")
+	s.Backfill = d.values.Bool("backfill")
 	p.credentials(b, s)
 	s.Config, s.Shown = split(d, s.Manifest.Attributes)
 	p.symbols(b, s)

@@ -107,6 +107,7 @@ type Source struct {
 	HTTPURL       string
 	Egress        []string // local addresses and proxies' URLs, which may hold a password
 	Standby       bool     // a second connection beside each
+	Backfill      bool     // trades that a gap took are asked for again
 	// Credentials sign in; nil: the block has none. Whoever holds the Pipeline
 	// must not print them: they print as "(redacted)".
 	Credentials *sign.Credentials

@@ -200,7 +200,7 @@ func (b *builder) feed(s *pipefile.Source, spec source.MarketSpec) *Feed {
 		f = &Feed{
 			Name: name, Venue: s.Manifest.Venue, Market: spec.Market, Sources: []string{s.Address()}, Plugin: s.Type,
 			Config: s.Config, Shown: s.Shown, HTTP: over.HTTP, Spec: over, Manifest: &s.Manifest,
-			Egress: s.Egress, ShownEgress: redacted(s.Egress), Standby: s.Standby, Connections: []Connection{},
+			Egress: s.Egress, ShownEgress: redacted(s.Egress), Standby: s.Standby, Backfill: s.Backfill, Connections: []Connection{},
 			Credentials: s.Credentials, Login: s.Credentials.Names(),
 			at: s.Range,
 		}
@@ -231,6 +231,9 @@ func (b *builder) feed(s *pipefile.Source, spec source.MarketSpec) *Feed {
 	}
 	if s.Standby != f.Standby {
 		note("standby")
+	}
+	if s.Backfill != f.Backfill {
+		note("backfill")
 	}
 	if !f.Credentials.Equal(s.Credentials) {
 		note("credentials")

@@ -74,7 +74,8 @@ type Feed struct {
 	Egress      []string       `json:"-"`                // with passwords
 	ShownEgress []string       `json:"egress,omitempty"` // without
 	Standby     bool           `json:"standby,omitempty"`
-	Login       []string       `json:"login,omitempty"` // names of the credentials that there are: key, secret, passphrase
+	Backfill    bool           `json:"backfill,omitempty"` // trades that a gap took are asked for again, where the venue has them
+	Login       []string       `json:"login,omitempty"`    // names of the credentials that there are: key, secret, passphrase
 	Channels    []*Channel     `json:"channels"`
 	Instruments []Instrument   `json:"instruments"`
 	Connections []Connection   `json:"connections"`

@@ -164,6 +164,19 @@ func (t *text) feed(p *Plan, f *Feed) {
 	if x := s.Standby; x != nil {
 		t.line("  standby: up to %s more, %s more; all up after about %s", count(x.Connections, "connection"), count(x.SubscribeFrames, "subscribe frame"), seconds(x.ConnectSeconds+s.SubscribeSeconds))
 	}
+	for _, c := range f.Channels {
+		switch h := c.Spec.History; {
+		case c.Channel != market.ChannelTrades:
+		case !f.Backfill:
+			t.line("  backfill: off; trades that a gap took stay missing")
+		case h == nil || h.Single && c.Config.Bool("aggregate"):
+			t.line("  backfill: none; the venue has no history of these trades")
+		case h.By == source.HistoryRecent:
+			t.line("  backfill: trades that a gap took are asked for again, as far as the venue's latest ones reach back")
+		default:
+			t.line("  backfill: trades that a gap took are asked for again")
+		}
+	}
 	limit := "no limit stated"
 	if s.WeightLimit > 0 {
 		limit = fmt.Sprintf("limit %d in %s", s.WeightLimit, s.WeightPer)

@@ -53,6 +53,7 @@ var cards = []card{
 	{"14", "checksum", []market.Channel{book}, needsChecksum, playChecksum},
 	{"15", "crossed", []market.Channel{book}, nil, playCrossed},
 	{"16", "login", nil, needsLogin, playLogin},
+	{"17", "backfill", both[:1], needsHistory, playBackfill},
 }
 
 // 01: the plugin starts, describes itself, data comes, SIGTERM ends it all.

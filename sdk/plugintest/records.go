@@ -43,6 +43,8 @@ type Record struct {
 	Missing *int64 `json:"missing"`
 	Ref     *int64 `json:"ref"`
 	Detail  string `json:"detail"`
+
+	Repaired string `json:"repaired"`
 }
 
 // id is a trade's number in the emulator's ledger: its id, of a UUID the last

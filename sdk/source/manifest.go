@@ -125,7 +125,27 @@ type ChannelSpec struct {
 	Book       *BookRule         `json:"book,omitempty"`        // of the book channel
 	Login      *Login            `json:"login,omitempty"`       // that its requests need; of connections the endpoint says it
 	Sequence   SequenceKind      `json:"sequence,omitempty"`    // of other channels: trades by id, increment or (first_id to id) range
+	History    *History          `json:"history,omitempty"`     // of trades: how those that a gap took are asked for; nil: they can't be
 }
+
+// History is how trades of the past are asked for (PurposeHistory). An answer
+// holds as many as the venue gives at once; the runtime asks on from there.
+type History struct {
+	By       HistoryBy     `json:"by"`
+	Backward bool          `json:"backward,omitempty"` // an answer ends at To and the next one is before it; else it begins at From
+	Single   bool          `json:"single,omitempty"`   // single trades alone: those that the venue merges (attribute aggregate) can't be asked for
+	Coarse   time.Duration `json:"coarse,omitempty"`   // what times in answers are cut to; a millisecond if 0
+}
+
+// HistoryBy is what From and To of a request are.
+type HistoryBy string
+
+// The ways. Both ends are asked for.
+const (
+	HistorySequence HistoryBy = "sequence" // the numbers that the channel's sequence counts
+	HistoryTime     HistoryBy = "time"     // ns at the venue
+	HistoryRecent   HistoryBy = "recent"   // neither: the venue has its latest trades
+)
 
 // ClassRule moves a channel to another class of endpoint where an attribute has
 // a value, or for the symbols that a glob matches.

@@ -202,7 +202,7 @@ type RequestFor struct {
 	Market  market.Market
 	Base    string // base URL chosen among the manifest's HTTP endpoints
 	Subs    []Subscription
-	From    int64 // PurposeHistory: sequence or ns, as the venue pages
+	From    int64 // PurposeHistory: sequence or ns, as the channel's History says
 	To      int64
 }
 

@@ -167,7 +167,7 @@ func bookAttributes(maxDepth int64, speeds ...string) schema.Attributes {
 func spotChannels(sbe bool) []source.ChannelSpec {
 	trades := source.StreamOf(market.ChannelTrades, spotOnly, market.KindTrade)
 	trades.Attributes = schema.Attributes{aggregateAttribute}
-	trades.Sequence, trades.Weight = source.SequenceIncrement, 25
+	trades.Sequence, trades.Weight, trades.History = source.SequenceIncrement, 25, &source.History{By: source.HistorySequence}
 	book := source.StreamOf(market.ChannelBook, spotOnly, market.KindBookSnapshot, market.KindBookDelta)
 	book.Attributes, book.Weight = bookAttributes(5000, "100ms", "1000ms"), 50
 	book.Book = &source.BookRule{
@@ -205,6 +205,7 @@ func futuresChannels() []source.ChannelSpec {
 		trades := add(market.ChannelTrades, market.KindTrade, public)
 		trades.Attributes = schema.Attributes{aggregateAttribute}
 		trades.Sequence, trades.Weight = source.SequenceIncrement, 20
+		trades.History = &source.History{By: source.HistorySequence} // of single trades the latest 1,000 alone
 		if rest != public {
 			trades.ClassWhen = []source.ClassRule{{Attribute: "aggregate", Value: true, Class: rest}}
 		}

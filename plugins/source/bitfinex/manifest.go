@@ -96,8 +96,10 @@ func channels() []source.ChannelSpec {
 	candles.Attributes = schema.Attributes{intervals.Attribute("lengths of the candles")}
 	liquidations := source.StreamOf(market.ChannelLiquidations, everywhere, market.KindLiquidation)
 	liquidations.PerMarket = true
+	trades := source.StreamOf(market.ChannelTrades, everywhere, market.KindTrade) // ids are of the whole venue: the connection's numbers tell what is missing
+	trades.History = &source.History{By: source.HistoryTime}
 	return []source.ChannelSpec{
-		source.StreamOf(market.ChannelTrades, everywhere, market.KindTrade), // ids are of the whole venue: the connection's numbers tell what is missing
+		trades,
 		book, source.StreamOf(market.ChannelTicker, everywhere, market.KindTicker), candles,
 		source.StreamOf(market.ChannelFunding, contracts, market.KindFunding),
 		source.StreamOf(market.ChannelMarkPrice, contracts, market.KindMarkPrice),

@@ -105,6 +105,7 @@ const (
 func channels() []source.ChannelSpec {
 	// Ids of trades rise, but aren't consecutive: what is missing can't be told.
 	trades := source.StreamOf(market.ChannelTrades, everywhere, market.KindTrade)
+	trades.History = &source.History{By: source.HistoryTime, Backward: true}
 
 	book := source.StreamOf(market.ChannelBook, everywhere, market.KindBookSnapshot, market.KindBookDelta)
 	book.Attributes = schema.Attributes{{Name: "feed", Type: schema.String, Default: feedBooks, Allowed: []string{feedBooks, feedFive, feedFifteen},

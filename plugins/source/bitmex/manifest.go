@@ -76,6 +76,7 @@ var intervals = source.NewIntervals("1m 5m 1h 1d")
 func channels() []source.ChannelSpec {
 	// Trades have ids that don't count: what is missing can't be told.
 	trades := source.StreamOf(market.ChannelTrades, everywhere, market.KindTrade)
+	trades.History = &source.History{By: source.HistoryTime}
 
 	book := source.StreamOf(market.ChannelBook, everywhere, market.KindBookSnapshot, market.KindBookDelta)
 	book.Attributes = schema.Attributes{{Name: "feed", Type: schema.String, Default: feedAll, Allowed: []string{feedAll, feedHundred, feedTwentyFive, feedTen},

@@ -102,8 +102,10 @@ func channels() []source.ChannelSpec {
 	openInterest.PerMarket = true // by the tickers of all markets
 	openInterest.Attributes = schema.Attributes{pollEvery("1m", "how often the tickers of all markets are requested, which state open interests")}
 
+	trades := source.StreamOf(market.ChannelTrades, everywhere, market.KindTrade)   // ids rise with holes
+	trades.History = &source.History{By: source.HistoryRecent, Coarse: time.Second} // of the last hour
 	all := []source.ChannelSpec{
-		source.StreamOf(market.ChannelTrades, everywhere, market.KindTrade), // ids rise with holes
+		trades,
 		book, ticker, candles, openInterest, source.CatalogueOf(everywhere),
 	}
 	for _, c := range []source.ChannelSpec{source.StreamOf(market.ChannelFunding, linear, market.KindFunding),

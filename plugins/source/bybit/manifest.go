@@ -107,6 +107,7 @@ func channels() []source.ChannelSpec {
 	// Spot's ids are numbers with holes, contracts' and options' are none: what is
 	// missing can't be told from them.
 	trades := source.StreamOf(market.ChannelTrades, pairs, market.KindTrade)
+	trades.History = &source.History{By: source.HistoryRecent}
 	ofOptions := source.StreamOf(market.ChannelTrades, options, market.KindTrade)
 	ofOptions.PerMarket = true
 	ofOptions.Attributes = schema.Attributes{coinsAttribute}

@@ -149,7 +149,7 @@ func channels() []source.ChannelSpec {
 	// Ids are consecutive by product in all recordings, which are of spot markets.
 	// Trades of contracts are known to be whole by the connection's numbers.
 	trades := source.StreamOf(market.ChannelTrades, spotOnly, market.KindTrade)
-	trades.Sequence, trades.Weight = source.SequenceIncrement, 1
+	trades.Sequence, trades.Weight, trades.History = source.SequenceIncrement, 1, &source.History{By: source.HistorySequence, Backward: true}
 	book := func(ms []market.Market) source.ChannelSpec {
 		c := source.StreamOf(market.ChannelBook, ms, market.KindBookSnapshot, market.KindBookDelta)
 		c.Class = classBook

@@ -111,7 +111,7 @@ func channels() []source.ChannelSpec {
 	// trade_seq counts the trades of an instrument, those of blocks and
 	// combinations with them.
 	trades := withInterval(source.StreamOf(market.ChannelTrades, everywhere, market.KindTrade))
-	trades.Sequence, trades.Weight = source.SequenceIncrement, 1
+	trades.Sequence, trades.Weight, trades.History = source.SequenceIncrement, 1, &source.History{By: source.HistorySequence}
 
 	book := withInterval(source.StreamOf(market.ChannelBook, everywhere, market.KindBookSnapshot, market.KindBookDelta))
 	book.Book = &source.BookRule{

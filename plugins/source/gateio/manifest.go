@@ -118,6 +118,7 @@ func channelsOf(m market.Market) []source.ChannelSpec {
 		return s
 	}
 	trades := stream(market.ChannelTrades, market.KindTrade)
+	trades.History = &source.History{By: source.HistoryRecent}
 	if m == market.MarketSpot { // "One market Trade ID (Continuous Growth within a Single Market ID)"
 		trades.Sequence = source.SequenceRange
 	}

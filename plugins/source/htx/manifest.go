@@ -117,6 +117,7 @@ func channels(m market.Market) []source.ChannelSpec {
 		return s
 	}
 	trades := stream(market.ChannelTrades, "", market.KindTrade)
+	trades.History = &source.History{By: source.HistoryRecent}
 	if spot { // they count a pair's trades: between recordings of 14 days they rise as the ticker's count says
 		trades.Sequence = source.SequenceIncrement
 	}

@@ -94,6 +94,7 @@ func context(c market.Channel, ms []market.Market, k market.Kind) source.Channel
 func channels() []source.ChannelSpec {
 	// Ids are hashes of 50 bits: they tell trades apart and count nothing.
 	trades := source.StreamOf(market.ChannelTrades, both, market.KindTrade)
+	trades.History = &source.History{By: source.HistoryRecent}
 	trades.Weight = 21 // of the latest by request: 20, and 1 for each 20 of them
 
 	book := source.StreamOf(market.ChannelBook, both, market.KindBookSnapshot)

@@ -38,6 +38,7 @@ var contractIntervals = source.NewIntervals("1m 5m 15m 30m 1h 4h 12h 1d 1w")
 
 func contractChannels() []source.ChannelSpec {
 	trades := source.StreamOf(market.ChannelTrades, contracts, market.KindTrade)
+	trades.History = &source.History{By: source.HistoryRecent}
 	trades.Sequence = source.SequenceIncrement // consecutive by product in all recordings
 
 	book := source.StreamOf(market.ChannelBook, contracts, market.KindBookSnapshot, market.KindBookDelta)

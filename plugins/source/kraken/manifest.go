@@ -78,7 +78,8 @@ var depths = []int{10, 25, 100, 500, 1000}
 func channels() []source.ChannelSpec {
 	spot := []market.Market{market.MarketSpot}
 	return []source.ChannelSpec{
-		{Channel: market.ChannelTrades, Markets: spot, Kinds: []market.Kind{market.KindTrade}, Transport: source.Stream, Sequence: source.SequenceIncrement},
+		{Channel: market.ChannelTrades, Markets: spot, Kinds: []market.Kind{market.KindTrade}, Transport: source.Stream, Sequence: source.SequenceIncrement,
+			History: &source.History{By: source.HistoryTime}},
 		{
 			Channel: market.ChannelBook, Markets: spot, Kinds: []market.Kind{market.KindBookSnapshot, market.KindBookDelta}, Transport: source.Stream,
 			Attributes: schema.Attributes{{Name: "depth", Type: schema.Int, Default: 100, Min: schema.Limit(1), Max: schema.Limit(1000),

@@ -141,8 +141,10 @@ func channels() []source.ChannelSpec {
 	}
 	instruments := source.CatalogueOf(everywhere)
 	instruments.Weight = 4
+	trades := source.StreamOf(market.ChannelTrades, everywhere, market.KindTrade) // ids are numbers with holes
+	trades.History = &source.History{By: source.HistoryRecent}
 	return []source.ChannelSpec{
-		source.StreamOf(market.ChannelTrades, everywhere, market.KindTrade), // ids are numbers with holes
+		trades,
 		book,
 		source.StreamOf(market.ChannelBBO, everywhere, market.KindBBO),
 		source.StreamOf(market.ChannelTicker, everywhere, market.KindTicker),

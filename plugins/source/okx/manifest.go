@@ -122,6 +122,7 @@ func channels(ms []market.Market, login bool) []source.ChannelSpec {
 	trades := source.StreamOf(market.ChannelTrades, ms, market.KindTrade)
 	trades.Class, trades.ClassWhen = classBusiness, []source.ClassRule{{Attribute: "aggregate", Value: true, Class: classPublic}}
 	trades.Sequence, trades.Weight = source.SequenceRange, 1
+	trades.History = &source.History{By: source.HistorySequence, Backward: true, Single: true}
 	trades.Attributes = schema.Attributes{{Name: "aggregate", Type: schema.Bool, Default: false,
 		Doc: "trades of one taker order at one price as one record, with first_id and last_id"}}
 

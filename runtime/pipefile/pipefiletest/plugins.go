@@ -128,7 +128,8 @@ func binance() source.Manifest {
 			{Market: market.MarketInverse, Endpoints: []source.Endpoint{end("", "wss://dstream.binance.com/stream", 200)}, HTTP: []string{"https://dapi.binance.com"}, Weight: weight(2400), Connects: connects},
 		},
 		Channels: []source.ChannelSpec{
-			{Channel: market.ChannelTrades, Markets: []market.Market{market.MarketSpot, market.MarketInverse}, Kinds: []market.Kind{market.KindTrade}, Transport: source.Stream, Attributes: aggregate},
+			{Channel: market.ChannelTrades, Markets: []market.Market{market.MarketSpot, market.MarketInverse}, Kinds: []market.Kind{market.KindTrade}, Transport: source.Stream, Attributes: aggregate,
+				History: &source.History{By: source.HistorySequence}},
 			{Channel: market.ChannelTrades, Markets: []market.Market{market.MarketLinear}, Kinds: []market.Kind{market.KindTrade}, Class: "public", Transport: source.Stream, Attributes: aggregate},
 			{Channel: market.ChannelBook, Markets: spot, Kinds: []market.Kind{market.KindBookSnapshot, market.KindBookDelta}, Transport: source.Stream, Weight: 50, Attributes: levels,
 				Book: &source.BookRule{Sequence: source.Sequence{Kind: source.SequenceRange, Start: source.StartRange}, Snapshot: source.SnapshotHTTP, Recovery: source.RecoverRequest}},
@@ -154,7 +155,7 @@ func kraken() source.Manifest {
 			Endpoints: []source.Endpoint{{URL: "wss://ws.kraken.com/v2", MaxSubscriptions: 200, Messages: source.Rate{N: 20, Per: time.Second},
 				Heartbeat: source.Heartbeat{Kind: source.HeartbeatText, Every: 30 * time.Second, Timeout: time.Minute, Payload: `{"method":"ping"}`}}}}},
 		Channels: []source.ChannelSpec{
-			{Channel: market.ChannelTrades, Markets: spot, Kinds: []market.Kind{market.KindTrade}, Transport: source.Stream},
+			{Channel: market.ChannelTrades, Markets: spot, Kinds: []market.Kind{market.KindTrade}, Transport: source.Stream, History: &source.History{By: source.HistoryRecent}},
 			{Channel: market.ChannelBook, Markets: spot, Kinds: []market.Kind{market.KindBookSnapshot, market.KindBookDelta}, Transport: source.Stream,
 				Attributes: schema.Attributes{{Name: "depth", Type: schema.Int, Default: 1000, Doc: "levels a side", Min: schema.Limit(10), Max: schema.Limit(1000)}},
 				Book:       &source.BookRule{Checksum: source.Checksum{Kind: source.ChecksumKraken, Levels: 10}, Snapshot: source.SnapshotInBand, Recovery: source.RecoverResubscribe, CutToDepth: true}},

@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"math"
 	"strings"
 	"time"
 
@@ -137,11 +138,12 @@ func (d *bitget) trade(b []byte, s *symbol, t pastTrade, named bool) []byte {
 	return append(b, '}')
 }
 
-// trades writes the last n trades, newest first.
-func (d *bitget) trades(b []byte, s *symbol, n int, named bool) []byte {
-	for id := s.trade; id > max(s.trade-int64(n), s.trade-recentTrades, 0); id-- {
-		if t := s.recent[id%recentTrades]; t.id == id {
+// trades writes the last n trades between two times in ms, newest first.
+func (d *bitget) trades(b []byte, s *symbol, n int, from, to int64, named bool) []byte {
+	for id := s.trade; id > max(s.trade-recentTrades, 0) && n > 0; id-- {
+		if t := s.recent[id%recentTrades]; t.id == id && t.now/1_000_000 >= from && t.now/1_000_000 <= to {
 			b = append(d.trade(b, s, t, named), ',')
+			n--
 		}
 	}
 	if b[len(b)-1] == ',' {
@@ -193,7 +195,7 @@ func (d *bitget) first(st *stream, now time.Time) []byte {
 	s, t := st.sym, now.UnixNano()
 	switch st.kind {
 	case ChannelTrades:
-		return d.end(d.trades(d.head(nil, st, "snapshot"), s, 50, false), t)
+		return d.end(d.trades(d.head(nil, st, "snapshot"), s, 50, 0, math.MaxInt64, false), t)
 	case ChannelBook, ChannelBBO:
 		return d.end(d.book(d.head(nil, st, "snapshot"), s, st.depth, t), t)
 	case ChannelLiquidations:

@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -70,7 +71,14 @@ func (d *bitget) answer(path string, now time.Time, arg func(string) string) (da
 		if limit <= 0 || limit > 1000 {
 			limit = 500
 		}
-		return json.RawMessage(append(d.trades([]byte{'['}, s, limit, true), ']')), "00000", "success"
+		from, to := int64(0), int64(math.MaxInt64)
+		if name == "market/fills-history" {
+			from, _ = strconv.ParseInt(arg("startTime"), 10, 64)
+			if n, err := strconv.ParseInt(arg("endTime"), 10, 64); err == nil {
+				to = n
+			}
+		}
+		return json.RawMessage(append(d.trades([]byte{'['}, s, limit, from, to, true), ']')), "00000", "success"
 	case "market/ticker", "market/tickers":
 		return []json.RawMessage{d.ticker(nil, s, now.UnixNano(), true)}, "00000", "success"
 	case "market/account-long-short":

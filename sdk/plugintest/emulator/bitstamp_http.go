@@ -53,7 +53,7 @@ func (d *bitstamp) answer(what string, s *symbol, native string, arg func(string
 		return append(d.sides(d.times([]byte{'{'}, s.seq), s), '}'), http.StatusOK
 	case what == "transactions":
 		all := []obj{}
-		for id := s.trade; id > max(s.trade-100, 0); id-- {
+		for id := s.trade; id > max(s.trade-recentTrades, 0); id-- {
 			if t := s.recent[id%recentTrades]; t.id == id {
 				side := "0"
 				if t.sell {

@@ -58,7 +58,7 @@ type pastTrade struct {
 	sell                     bool
 }
 
-const recentTrades = 1024
+const recentTrades = 8192
 
 // turnover is price times amount, summed exactly: whole units of the quote
 // currency and 1e-8 parts of one.
