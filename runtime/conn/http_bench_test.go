@@ -87,17 +87,7 @@ func poolDrive(b *testing.B, parallel int, s HTTPPoolSettings, url string) {
 		b.Fatal(err)
 	}
 	defer p.Close()
-	answers := sync.Pool{New: func() any { return new(HTTPResponse) }}
-	q := HTTPRequest{URL: url}
-	drive(b, parallel, func() error {
-		r := answers.Get().(*HTTPResponse)
-		defer answers.Put(r)
-		err := p.Do(b.Context(), &q, r)
-		if err == nil && (r.Status != 200 || !bytes.Equal(r.Body, benchBody)) {
-			err = fmt.Errorf("HTTP %d: %q", r.Status, r.Body)
-		}
-		return err
-	})
+	drive(b, parallel, poolOne(b, p, url))
 	st := p.Stats()
 	b.ReportMetric(100*float64(st.Reused)/float64(st.Requests), "reused-%")
 	if st.Requests != uint64(b.N) {
@@ -105,9 +95,29 @@ func poolDrive(b *testing.B, parallel int, s HTTPPoolSettings, url string) {
 	}
 }
 
+// poolOne makes one request of the pool's.
+func poolOne(b *testing.B, p *HTTPPool, url string) func() error {
+	answers := sync.Pool{New: func() any { return new(HTTPResponse) }}
+	q := HTTPRequest{URL: url}
+	return func() error {
+		r := answers.Get().(*HTTPResponse)
+		defer answers.Put(r)
+		err := p.Do(b.Context(), &q, r)
+		if err == nil && (r.Status != 200 || !bytes.Equal(r.Body, benchBody)) {
+			err = fmt.Errorf("HTTP %d: %q", r.Status, r.Body)
+		}
+		return err
+	}
+}
+
 func stdDrive(b *testing.B, parallel int, c *http.Client, url string) {
 	defer c.CloseIdleConnections()
-	drive(b, parallel, func() error {
+	drive(b, parallel, stdOne(b, c, url))
+}
+
+// stdOne makes one request of net/http's.
+func stdOne(b *testing.B, c *http.Client, url string) func() error {
+	return func() error {
 		req, err := http.NewRequestWithContext(b.Context(), http.MethodGet, url, nil)
 		if err != nil {
 			return err
@@ -122,7 +132,7 @@ func stdDrive(b *testing.B, parallel int, c *http.Client, url string) {
 			err = fmt.Errorf("HTTP %d: %q", resp.StatusCode, body)
 		}
 		return err
-	})
+	}
 }
 
 // BenchmarkHTTP compares the pool with net/http, and with a connection for each
@@ -210,29 +220,7 @@ func BenchmarkHTTPRatio(b *testing.B) {
 				}
 				defer p.Close()
 				c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots}}}
-				answers := sync.Pool{New: func() any { return new(HTTPResponse) }}
-				q := HTTPRequest{URL: url}
-				kept := func() error {
-					r := answers.Get().(*HTTPResponse)
-					defer answers.Put(r)
-					err := p.Do(b.Context(), &q, r)
-					if err == nil && !bytes.Equal(r.Body, benchBody) {
-						err = fmt.Errorf("HTTP %d: %q", r.Status, r.Body)
-					}
-					return err
-				}
-				fresh := func() error {
-					resp, err := c.Get(url)
-					if err != nil {
-						return err
-					}
-					defer resp.Body.Close()
-					body, err := io.ReadAll(resp.Body)
-					if err == nil && !bytes.Equal(body, benchBody) {
-						err = fmt.Errorf("HTTP %d: %q", resp.StatusCode, body)
-					}
-					return err
-				}
+				kept, fresh := poolOne(b, p, url), stdOne(b, c, url)
 				round := func(requests int, one func() error) float64 {
 					var all sync.WaitGroup
 					began := time.Now()
